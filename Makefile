@@ -1,0 +1,43 @@
+# `make help` lists the targets. Needs Python 3.11 or newer, git and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test test-slow check format ui clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## make .venv with everything in it; does nothing when it is up to date
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mmclf needs Python 3.11 or newer, found %d.%d; set PYTHON=" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: setup  ## draw a catalogue, then stage1 -> stage2 -> infer on a tiny CLIP, all by `mlflow run`
+	PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local --experiment-name demo
+
+test: setup  ## every test but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup  ## the slow tests: ViT-L/14 with random weights (24 GiB)
+	$(BIN)/python -m pytest -m slow
+
+check: setup  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## let ruff mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+ui: setup  ## open the MLflow UI on the store of this folder
+	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000
+
+clean:  ## remove the demo, its store and the caches (.venv stays)
+	rm -rf demo mlflow.db* mlruns .pytest_cache .mypy_cache .ruff_cache

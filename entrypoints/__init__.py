@@ -1,0 +1,1 @@
+"""One thin module per entry point of MLproject; each is also `python -m entrypoints.NAME`."""

@@ -1,0 +1,87 @@
+"""Average the probabilities of several infer runs: scales, backbones or seeds.
+
+    python -m entrypoints.ensemble --runs <infer run>,<infer run> --weights 2,1
+
+Without `--runs`: the newest infer run of each scored run and img_size, of the same table as the newest one.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from mmclf import tracking
+from mmclf.errors import ConfigError, RunError
+from mmclf.probabilities import average, read_table
+from mmclf.progress import say
+
+from .common import run
+from .infer import store
+
+DEFAULTS = {"runs": "", "weights": "", "out": ""}
+
+
+def ensemble(options: argparse.Namespace) -> dict[str, Any]:
+    """Write the averaged submission.csv and probabilities.parquet; returns the headline figures."""
+    start = time.perf_counter()
+    client = tracking.connect()
+    runs = _runs(client, options.runs)
+    weights = _weights(options.weights)
+    names = [f"run {r.info.run_id}" for r in runs]
+    tables = [read_table(tracking.artifact_path(r, tracking.PREDICTIONS)) for r in runs]
+    table = average(tables, weights, names)
+    header = pd.read_csv(tracking.artifact_path(runs[0], "submission.csv"), nrows=0).columns
+    say(f"ensemble: {len(table):,} rows, averaged over {', '.join(names)}")
+    if len(runs) == 1:
+        say("note: there is only one run to average; score at another data.img_size, or with another stage-2 run")
+    tags = {"source_runs": ",".join(r.info.run_id for r in runs), "weights": options.weights}
+    with tracking.record_scores("ensemble", f"ensemble of {len(runs)}", tags) as record:
+        seconds = time.perf_counter() - start
+        output = store(record, table, header[0], header[1], {"rows": len(table), "seconds": seconds}, "", options.out)
+    return {
+        "run_id": record.info.run_id,
+        "runs": len(runs),
+        "rows": len(table),
+        "seconds": round(seconds, 1),
+        "output": output,
+    }
+
+
+def _runs(client: MlflowClient, text: str) -> list[Run]:
+    """The infer runs that were named, else the newest that belong together."""
+    ids = [part.strip() for part in text.split(",") if part.strip()]
+    if len(set(ids)) < len(ids):
+        raise ConfigError("--runs: a run is named twice; use --weights to count one more than another")
+    if ids:
+        return [tracking.get_stage_run(client, run_id, ["infer", "ensemble"]) for run_id in ids]
+    found: dict[tuple[str, str], Run] = {}
+    table = None
+    for candidate in tracking.newest_runs(client, tracking.current_experiment(client), "infer"):
+        tags = candidate.data.tags
+        table = table or tags.get("fingerprint")
+        if tags.get("fingerprint") == table:
+            found.setdefault((tags["source_run"] + tags["folds"], tags["img_size"]), candidate)
+    if not found:
+        raise RunError("the experiment has no finished infer run to average; run infer first")
+    return list(found.values())
+
+
+def _weights(text: str) -> list[float] | None:
+    try:
+        return [float(part) for part in text.split(",")] if text.strip() else None
+    except ValueError:
+        raise ConfigError(f"--weights: found {text!r}; give numbers separated by commas, one a run") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return run(ensemble, "Average the probabilities of several infer runs.", DEFAULTS, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

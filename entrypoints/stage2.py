@@ -1,0 +1,136 @@
+"""Stage 2: the towers are fine-tuned with the head, each fold from the same fold's stage-1 best.
+
+    python -m entrypoints.stage2
+
+Table and pictures default to those of the stage-1 run, and that run to the newest finished one of the
+experiment that has the same rows in the same folds, the same backbone and the same head.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from mmclf import tracking
+from mmclf.backbone import Backbone, load_backbone
+from mmclf.checkpoint import build_head, load_head
+from mmclf.config import Config
+from mmclf.errors import ConfigError, RunError
+from mmclf.model import Head
+from mmclf.progress import say
+
+from .common import read_config, run
+from .training import Data, read_data, train_folds
+
+DEFAULTS = {
+    "csv": "",
+    "images": "",
+    "config": "configs/stage2.yaml",
+    "overrides": "",
+    "fold": "all",
+    "stage1_run": "",
+}
+
+
+def stage2(options: argparse.Namespace) -> dict[str, Any]:
+    """Fine-tune every fold from its stage-1 best; returns the headline figures."""
+    config = read_config(options)
+    if not config.model.clip_trainable:
+        raise ConfigError(f"{options.config}: model.clip_trainable is false, but stage 2 trains the towers")
+    client = tracking.connect()
+    candidates = _candidates(client, options.stage1_run)
+    csv, images = _where(options, config, candidates)
+    data = read_data(csv, images, options.fold, config)
+
+    def load() -> Backbone:
+        return load_backbone(config.model.name, config.model.pretrained, config.data.img_size)
+
+    stage1 = _choose(candidates, config, data, load().identity.weights_sha256)
+    checkpoints = {c.meta.fold: c for c in tracking.fold_checkpoints(client, stage1)}
+    say(f"stage2: starts from stage-1 run {stage1.info.run_id}")
+
+    def make_head(backbone: Backbone, fold: int) -> Head:
+        head = build_head(backbone, config, len(data.catalog.classes))
+        load_head(head, checkpoints[fold])
+        return head
+
+    return train_folds("stage2", config, data, load, make_head, {"stage1_run": stage1.info.run_id})
+
+
+def _candidates(client: MlflowClient, run_id: str) -> list[Run]:
+    """The stage-1 run that was named, else all finished ones of the experiment, the newest first."""
+    if run_id:
+        return [tracking.get_stage_run(client, run_id, ["stage1"])]
+    found = list(tracking.newest_runs(client, tracking.current_experiment(client), "stage1"))
+    if not found:
+        raise RunError("stage 2 starts from stage 1, and the experiment has no finished stage-1 run; run stage1 first")
+    return found
+
+
+def _where(options: argparse.Namespace, config: Config, candidates: list[Run]) -> tuple[str, str]:
+    """Table and pictures: of the options, else of the newest stage-1 run with the same backbone name."""
+    if options.csv and options.images:
+        return options.csv, options.images
+    tags = next((r for r in candidates if not _config_reasons(r, config)), candidates[0]).data.tags
+    return options.csv or tags["csv"], options.images or tags["images"]
+
+
+def _choose(candidates: list[Run], config: Config, data: Data, weights_sha256: str) -> Run:
+    """The newest stage-1 run that every chosen fold may start from.
+
+    Raises:
+        RunError: none fits; says why the newest one doesn't.
+    """
+    reasons = [_reasons(candidate, config, data, weights_sha256) for candidate in candidates]
+    for candidate, found in zip(candidates, reasons, strict=True):
+        if not found:
+            return candidate
+    newest = candidates[0].info.run_id
+    raise RunError(
+        f"no stage-1 run fits this stage 2 ({len(candidates)} looked at); stage-1 run {newest}: "
+        + "; ".join(reasons[0])
+        + ". Give stage 2 the same settings, or run stage1 with these"
+    )
+
+
+def _config_reasons(candidate: Run, config: Config) -> list[str]:
+    """The settings that must be equal and aren't."""
+    here, params = config.flat(), candidate.data.params
+    found = []
+    for key in ("model.name", "model.pretrained", "model.hidden_dim"):
+        there = params.get(f"cfg/{key}", "")
+        if there != str(here[key]):
+            found.append(f"{key} is {there} there and {here[key]} here")
+    return found
+
+
+def _reasons(candidate: Run, config: Config, data: Data, weights_sha256: str) -> list[str]:
+    """Why a stage-1 run can't be started from; empty where it can."""
+    found = _config_reasons(candidate, config)
+    tags = candidate.data.tags
+    same_data = tags.get("split") == data.split
+    if not same_data:
+        there = set(tags.get("classes", "").split("\x1f"))
+        differing = sorted(there ^ set(data.catalog.classes))
+        if differing:
+            found.append(f"its classes differ ({', '.join(map(repr, differing[:5]))} in one of the two only)")
+        else:
+            found.append("its rows, labels or folds differ (table, label column, groups, train.folds, train.seed)")
+    if not found and tags.get("backbone") != weights_sha256:
+        found.append("its backbone had other weights under the same name")
+    missing = sorted(set(map(str, data.chosen)) - set(tags.get("folds", "").split(",")), key=int)
+    if missing and same_data:
+        found.append(f"it has no fold {', '.join(missing)}")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return run(stage2, "Fine-tune OpenCLIP and head, each fold from its stage-1 best.", DEFAULTS, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,339 @@
+"""The pretrained image and text towers: open_clip behind one small interface.
+
+`model.name` is an open_clip architecture with a weight tag in `model.pretrained` (`ViT-L-14-quickgelu` with
+`openai`), `hf-hub:ORG/REPO`, or `local-dir:PATH`, a folder with `open_clip_config.json` and weights, which
+needs no network.
+"""
+
+import contextlib
+import difflib
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.model import resize_pos_embed
+from torch import nn
+
+from .batches import Tokens
+from .errors import (
+    ActivationMismatchError,
+    BackboneError,
+    CheckpointError,
+    WeightsUnavailableError,
+)
+from .images import Transform, as_triple
+
+LOCAL_DIR = "local-dir:"
+HF_HUB = "hf-hub:"
+# learnt for contrast between the towers; a classifier doesn't use them
+UNUSED = ("logit_scale", "logit_bias")
+# resized to another img_size on loading, so no part of a backbone's identity
+RESIZED = ("positional_embedding", "pos_embed")
+RANDOM_SEED = 0  # of random weights, so that a frozen random backbone can be made again
+
+
+@dataclass(frozen=True)
+class BackboneIdentity:
+    """What makes two frozen backbones interchangeable.
+
+    Attributes:
+        name: open_clip's name, or `local-dir:PATH`; differs where the same folder lies elsewhere.
+        pretrained: weight tag, "" for random weights and for folders.
+        activation: "quick_gelu" or "gelu", of open_clip's own towers.
+        weights_sha256: of the pretrained tensors, whatever the img_size.
+        image_dim, text_dim: widths of the two features.
+    """
+
+    name: str
+    pretrained: str
+    activation: str
+    weights_sha256: str
+    image_dim: int
+    text_dim: int
+
+    def same_weights(self, other: "BackboneIdentity") -> bool:
+        """Whether both compute the same features (the name may differ)."""
+        return (self.activation, self.weights_sha256) == (other.activation, other.weights_sha256)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return asdict(self)
+
+
+class Backbone(nn.Module):
+    """Image and text towers with their transform and tokenizer."""
+
+    def __init__(self, clip: nn.Module, identity: BackboneIdentity, transform: Transform, tokenizer: Any) -> None:
+        super().__init__()
+        self.clip = clip
+        self.identity = identity
+        self.transform = transform
+        self.tokenizer = tokenizer
+
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 (n, 3, img_size, img_size), normalised -> (n, image_dim), not of unit length."""
+        return self.clip.encode_image(images)  # type: ignore[operator]
+
+    def encode_text(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """int64 (n, context) -> (n, text_dim), not of unit length."""
+        return self.clip.encode_text(input_ids)  # type: ignore[operator]
+
+    def image_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the image tower."""
+        return list(self.clip.visual.parameters())  # type: ignore[union-attr]
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the text tower."""
+        return [
+            parameter
+            for name, parameter in self.clip.named_parameters()
+            if not name.startswith("visual.") and name not in UNUSED
+        ]
+
+    def tokenize(self, texts: list[str], max_len: int) -> Tokens:
+        """Tokenise texts, cut to `max_len` tokens, the end token kept, padded to what the tower reads.
+
+        Raises:
+            BackboneError: `max_len` is more than the text tower reads.
+        """
+        limit, fixed = self._context()
+        if max_len > limit:
+            raise BackboneError(
+                f"data.max_len: found {max_len}, but the text tower of {self.identity.name} reads {limit} tokens at "
+                f"most; set data.max_len={limit}"
+            )
+        context = limit if fixed else max_len
+        ids = torch.empty((len(texts), context), dtype=torch.int32)
+        mask = torch.zeros((len(texts), context), dtype=torch.bool)
+        truncated = 0
+        for start in range(0, len(texts), 4096):
+            part = texts[start : start + 4096]
+            cut = self.tokenizer(part, context_length=max_len)
+            lengths = self._lengths(cut)
+            rows = slice(start, start + len(part))
+            ids[rows] = self._pad_value()
+            ids[rows, :max_len] = cut.int()
+            mask[rows, :max_len] = torch.arange(max_len) < lengths[:, None]
+            # a text that fills its row may or may not have been cut: one token more tells
+            full = [part[row] for row in torch.nonzero(lengths == max_len).flatten().tolist()]
+            if full:
+                longer = self._lengths(self.tokenizer(full, context_length=max_len + 1))
+                truncated += int((longer > max_len).sum())
+        return Tokens(ids, mask, truncated)
+
+    def load_towers(self, state: dict[str, torch.Tensor], image_size: int) -> None:
+        """Load the towers of a fine-tuned checkpoint that was trained at `image_size`, strictly.
+
+        Raises:
+            CheckpointError: names or shapes differ from this backbone's.
+        """
+        visual: Any = self.clip.visual
+        resizable = hasattr(visual, "set_input_size") and image_size != self.transform.img_size
+        try:
+            if resizable:  # timm towers resize themselves, with their weights in them
+                visual.set_input_size(image_size)
+            else:
+                resize_pos_embed(state, self.clip)
+            self.clip.load_state_dict(state, strict=True)
+            if resizable:
+                visual.set_input_size(self.transform.img_size)
+        except (RuntimeError, KeyError, AttributeError) as error:
+            raise CheckpointError(
+                f"the checkpoint's towers don't fit {self.identity.name}: {str(error).strip().splitlines()[-1].strip()}"
+            ) from None
+
+    def _context(self) -> tuple[int, bool]:
+        """Tokens that the text tower reads at most, and whether it must be given just as many."""
+        text: Any = getattr(self.clip, "text", self.clip)
+        return int(text.context_length), hasattr(text, "positional_embedding")
+
+    def _pad_value(self) -> int:
+        """The id that fills a row up; open_clip's own tokenizer uses 0, which is also a real BPE id."""
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        return int(inner.pad_token_id or 0) if inner is not None else 0
+
+    def _lengths(self, ids: torch.Tensor) -> torch.Tensor:
+        """int64 (n,): number of real tokens of each row."""
+        if getattr(self.tokenizer, "tokenizer", None) is None:
+            return ids.argmax(dim=1) + 1  # CLIP's end token has the highest id
+        return (ids != self._pad_value()).sum(dim=1)
+
+
+def load_backbone(name: str, pretrained: str | None, img_size: int, *, load_weights: bool = True) -> Backbone:
+    """Build the towers, load their weights, and find out what they are.
+
+    Args:
+        name: see the module.
+        pretrained: weight tag or file for an architecture; None for random weights from a fixed seed.
+        img_size: side of the pictures in pixels; position embeddings are resized to it.
+        load_weights: False where a checkpoint's own weights are loaded right afterwards.
+
+    Raises:
+        BackboneError: unknown name or tag, a folder without configuration, an img_size that doesn't fit.
+        ActivationMismatchError: weights trained with QuickGELU in a model without it, or the reverse.
+        WeightsUnavailableError: weights, configuration or tokenizer can't be downloaded.
+    """
+    is_folder = name.startswith(LOCAL_DIR)
+    has_schema = is_folder or name.startswith(HF_HUB)
+    if is_folder:
+        _check_folder(name)
+    elif not has_schema:
+        _check_names(name, pretrained)
+    random_weights = pretrained is None and not has_schema
+    with _quiet_open_clip(), torch.random.fork_rng():
+        torch.manual_seed(RANDOM_SEED)
+        try:
+            clip = open_clip.create_model(
+                name,
+                pretrained=None if has_schema else pretrained,
+                load_weights=load_weights,
+                pretrained_text=False,
+                require_pretrained=load_weights and not random_weights,
+                force_image_size=_changed_size(name, img_size),
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+        except Exception as error:  # open_clip raises plain RuntimeErrors for everything
+            raise _translate(error, name, pretrained, img_size) from None
+    clip.eval()
+    clip.requires_grad_(False)
+    size = clip.visual.image_size
+    if (size[0] if isinstance(size, tuple | list) else size) != img_size:
+        raise BackboneError(f"data.img_size: the image tower of {name} stays at {size}, not {img_size}")
+    preprocess = clip.visual.preprocess_cfg
+    transform = Transform(
+        img_size, as_triple(preprocess["mean"]), as_triple(preprocess["std"]), preprocess.get("interpolation") or "bicubic"
+    )
+    image_dim, text_dim = _feature_widths(clip, tokenizer, img_size, name)
+    identity = BackboneIdentity(
+        name=LOCAL_DIR + str(Path(name.removeprefix(LOCAL_DIR)).resolve()) if is_folder else name,
+        pretrained="" if has_schema or pretrained is None else pretrained,
+        activation="quick_gelu" if _model_config(name).get("quick_gelu") else "gelu",
+        weights_sha256=_digest(clip.state_dict()) if load_weights else "",
+        image_dim=image_dim,
+        text_dim=text_dim,
+    )
+    return Backbone(clip, identity, transform, tokenizer)
+
+
+def _check_folder(name: str) -> None:
+    folder = Path(name.removeprefix(LOCAL_DIR))
+    if not folder.is_dir():
+        raise BackboneError(f"model.name: {name}: no such folder; it should hold open_clip_config.json and weights")
+    if not (folder / "open_clip_config.json").is_file():
+        raise BackboneError(f"model.name: {name}: the folder holds no open_clip_config.json")
+
+
+def _check_names(name: str, pretrained: str | None) -> None:
+    """The name and the tag exist, and the weights were trained with the model's activation."""
+    config = open_clip.get_model_config(name)
+    if config is None:
+        close = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
+        raise BackboneError(
+            f"model.name: open_clip has no model {name!r}"
+            + (f"; did you mean {' or '.join(close)}?" if close else "; open_clip.list_models() names them all")
+        )
+    if pretrained is None or os.path.isfile(pretrained):
+        return
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    if not tag:
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        twin = name.removesuffix("-quickgelu") if name.endswith("-quickgelu") else f"{name}-quickgelu"
+        hint = f"{name} has {', '.join(tags)}" if tags else f"there are no weights for {name}"
+        if pretrained in open_clip.list_pretrained_tags_by_model(twin):
+            hint += f"; {twin} has {pretrained}"
+        raise BackboneError(f"model.pretrained: {pretrained!r} is no weight tag of {name}, and no file; {hint}")
+    trained_quick, model_quick = bool(tag.get("quick_gelu")), bool(config.get("quick_gelu"))
+    if trained_quick != model_quick:
+        twin = f"{name}-quickgelu" if trained_quick else name.removesuffix("-quickgelu")
+        raise ActivationMismatchError(
+            f"model.name: the {pretrained} weights of {name} were trained with {'QuickGELU' if trained_quick else 'GELU'}, "
+            f"but {name} computes {'QuickGELU' if model_quick else 'GELU'}; set model.name={twin}"
+        )
+
+
+def _model_config(name: str) -> dict[str, Any]:
+    return dict(open_clip.get_model_config(name) or {})
+
+
+def _changed_size(name: str, img_size: int) -> int | None:
+    """The img_size to force, None where it is the model's own (a timm tower is left alone then)."""
+    try:
+        own = _model_config(name).get("vision_cfg", {}).get("image_size", 224)
+    except Exception:  # an unreachable hub is explained where the model is made
+        return img_size
+    return None if own in (img_size, [img_size, img_size]) else img_size
+
+
+def _feature_widths(clip: nn.Module, tokenizer: Any, img_size: int, name: str) -> tuple[int, int]:
+    """Widths of the two features, asked from the towers: timm towers have no reliable attribute for it."""
+    try:
+        with torch.inference_mode():
+            image = clip.encode_image(torch.zeros(1, 3, img_size, img_size))  # type: ignore[operator]
+            text = clip.encode_text(tokenizer(["a"]))  # type: ignore[operator]
+    except RuntimeError as error:
+        raise BackboneError(f"data.img_size: {name} can't read pictures of {img_size} pixels: {error}") from None
+    return int(image.shape[1]), int(text.shape[1])
+
+
+def _digest(state: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        if key in UNUSED or key.endswith(RESIZED):
+            continue
+        tensor = state[key].contiguous()
+        digest.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data if tensor.ndim else str(tensor.item()).encode())
+    return digest.hexdigest()
+
+
+def _translate(error: Exception, name: str, pretrained: str | None, img_size: int) -> BackboneError:
+    """An open_clip or hub exception as one of ours."""
+    chain, cause = [], error
+    while cause is not None and len(chain) < 10:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    text = " ".join(f"{type(link).__name__} {link}" for link in chain)
+    weights = name if name.startswith((HF_HUB, LOCAL_DIR)) else f"{name}/{pretrained}"
+    if name.startswith(LOCAL_DIR) and "could not be loaded" in text:
+        return BackboneError(f"model.name: {name}: the folder holds no weights (open_clip_model.safetensors)")
+    remote = ("Failed to download", "Failed initial", "Hub", "hub", "Connection", "URLError", "resolve", "offline", "HTTP")
+    if not name.startswith(LOCAL_DIR) and any(word in text for word in remote):
+        return WeightsUnavailableError(
+            f"model.pretrained: {weights} can't be downloaded from here; {_how_to_copy(name, pretrained)} "
+            f"(the last error was {type(chain[-1]).__name__}: {str(chain[-1])[:200]})"
+        )
+    last_line = str(error).strip().split("\n")[-1].strip()
+    return BackboneError(f"model.name: {weights} can't be loaded at img_size {img_size}: {last_line[:500]}")
+
+
+def _how_to_copy(name: str, pretrained: str | None) -> str:
+    """What to do on a machine with network so that this one needs none."""
+    tag = {} if name.startswith(HF_HUB) else open_clip.get_pretrained_cfg(name, pretrained) or {}
+    repository = name.removeprefix(HF_HUB) if name.startswith(HF_HUB) else tag.get("hf_hub", "").rpartition("/")[0]
+    if repository:
+        return (
+            f"where there is network, run `hf download {repository} --local-dir DIR`, copy DIR here, and set "
+            "model.name=local-dir:DIR"
+        )
+    return f"where there is network, fetch {tag.get('url')}, copy the file here, and set model.pretrained=FILE"
+
+
+@contextlib.contextmanager
+def _quiet_open_clip() -> Iterator[None]:
+    """open_clip logs to the root logger and warns about what is checked here; keep it off the terminal."""
+    root = logging.getLogger()
+    before = root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,165 @@
+"""Checkpoints: `weights.safetensors` and `meta.json` in a folder, written whole or not at all.
+
+A stage-1 checkpoint holds the head and the identity of the frozen backbone. A stage-2 checkpoint holds the
+fine-tuned towers too.
+"""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from .backbone import Backbone, BackboneIdentity, load_backbone
+from .config import Config
+from .errors import CheckpointError
+from .images import Transform
+from .model import Classifier, Head
+
+WEIGHTS, META = "weights.safetensors", "meta.json"
+HEAD, TOWERS = "head.", "backbone.clip."
+
+
+class CheckpointMeta(BaseModel):
+    """All that is needed to use the weights, besides the backbone that a stage-1 checkpoint names.
+
+    Attributes:
+        format: of this file; 1.
+        stage: "stage1" or "stage2".
+        fold: number of the fold that the model was validated on.
+        classes: labels in the order of the logits.
+        id_col, label_col, text_cols: columns of the table that it was trained on.
+        backbone: identity of the pretrained backbone.
+        transform: img_size, mean, std and interpolation of the pictures.
+        config: the resolved configuration.
+        metrics: figures of the epoch that the weights come from.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    stage: Literal["stage1", "stage2"]
+    fold: int
+    classes: tuple[str, ...]
+    id_col: str
+    label_col: str
+    text_cols: tuple[str, ...]
+    backbone: BackboneIdentity
+    transform: Transform
+    config: Config
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with weights, and what is known of them."""
+
+    folder: Path
+    meta: CheckpointMeta
+
+    @property
+    def has_towers(self) -> bool:
+        """Whether the towers were trained and lie in the checkpoint."""
+        return self.meta.stage == "stage2"
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All weights, on the CPU.
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+        """
+        path = self.folder / WEIGHTS
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: missing or damaged ({error}); train this fold again") from None
+
+
+def save_checkpoint(folder: Path, model: Classifier, meta: CheckpointMeta) -> None:
+    """Write a checkpoint folder: complete, or not there at all. A former one at this place is replaced."""
+    state = {k: v for k, v in model.state_dict().items() if k.startswith(HEAD) or meta.stage == "stage2"}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, draft / WEIGHTS)
+        (draft / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(draft, folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read and check `meta.json`; the weights are read when they are needed.
+
+    Raises:
+        CheckpointError: no such file, or not one that this version reads.
+    """
+    path = folder / META
+    try:
+        return Checkpoint(folder, CheckpointMeta.model_validate_json(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read ({error.strerror}); is the run complete?") from None
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{path}: {key}: {first['msg']}; written by another version of mmclf?") from None
+
+
+def load_head(head: Head, checkpoint: Checkpoint) -> None:
+    """Load a checkpoint's head, strictly.
+
+    Raises:
+        CheckpointError: its shapes differ (other classes, hidden_dim or feature widths).
+    """
+    state = {k.removeprefix(HEAD): v for k, v in checkpoint.tensors().items() if k.startswith(HEAD)}
+    _load_strictly(head, state, checkpoint)
+
+
+def restore_backbone(checkpoint: Checkpoint, img_size: int) -> Backbone:
+    """The backbone that a checkpoint's head was trained on: fine-tuned, or the frozen one it names.
+
+    Args:
+        checkpoint: of either stage.
+        img_size: side of the pictures; position embeddings are resized to it.
+
+    Raises:
+        BackboneError: the frozen backbone can't be loaded.
+        CheckpointError: it is no longer the one that the head was trained on, or the weights don't fit.
+    """
+    identity = checkpoint.meta.backbone
+    backbone = load_backbone(
+        identity.name, identity.pretrained or None, img_size, load_weights=not checkpoint.has_towers
+    )
+    if checkpoint.has_towers:
+        state = {k.removeprefix(TOWERS): v for k, v in checkpoint.tensors().items() if k.startswith(TOWERS)}
+        backbone.load_towers(state, checkpoint.meta.transform.img_size)
+    elif not backbone.identity.same_weights(identity):
+        raise CheckpointError(
+            f"{identity.name}: its weights are not the ones that {checkpoint.folder} was trained on (SHA-256 "
+            f"{backbone.identity.weights_sha256[:12]}, then {identity.weights_sha256[:12]}); put the former "
+            "weights back, or train stage 1 again"
+        )
+    return backbone
+
+
+def build_head(backbone: Backbone, config: Config, classes: int) -> Head:
+    """A new head of the configured size for these towers; initialised from torch's global generator."""
+    features = backbone.identity.image_dim + backbone.identity.text_dim
+    return Head(features, config.model.hidden_dim, classes, config.model.dropout)
+
+
+def _load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], checkpoint: Checkpoint) -> None:
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise CheckpointError(f"{checkpoint.folder}: its head doesn't fit: {reason}") from None

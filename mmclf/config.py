@@ -1,0 +1,253 @@
+"""The configuration: four typed sections, read from YAML, changed by `key=value` overrides.
+
+Precedence, lowest first: the defaults here, the YAML file, the overrides. What differs between the stages
+(`model.clip_trainable`, `train.epochs`, `train.batch_size`, `train.lrs`) has no default, so that a file
+always states it. Unknown keys and wrong types are errors that name the key.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+import shlex
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Base of the sections: immutable, and no key that isn't declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where things are in the table, and what the towers are shown of it."""
+
+    id_col: str = "id"
+    # None: `categories`, else `label`
+    label_col: str | None = None
+    # None: `title` and `description` (those that exist), else `text`
+    text_cols: list[str] | None = None
+    # a column that wins over the stratified split, where the table has it
+    fold_col: str = "fold"
+    # rows of one group never lie on both sides of a fold: a column, or a CSV of `id,group`
+    group_col: str | None = None
+    groups_csv: str | None = None
+    img_size: Annotated[int, Field(ge=16, le=2048)] = 224
+    max_len: Annotated[int, Field(ge=3, le=8192)] = 77
+    multi_image_mode: Literal["first", "random", "mean_pool"] = "first"
+    on_bad_image: Literal["placeholder", "error"] = "placeholder"
+    # None: chosen by the machine
+    num_workers: Annotated[int, Field(ge=0, le=256)] | None = None
+
+
+class ModelConfig(Section):
+    """The backbone (an open_clip name and weight tag, or `local-dir:PATH`) and the head."""
+
+    name: str = "ViT-L-14-quickgelu"
+    # None: random weights (tests and benchmarks); ignored by open_clip for `local-dir:` and `hf-hub:`
+    pretrained: str | None = "openai"
+    hidden_dim: Count = 512
+    dropout: Share = 0.1
+    clip_trainable: bool
+
+
+class LearningRates(Section):
+    """Peak learning rate of each module."""
+
+    image_encoder: Rate
+    text_encoder: Rate
+    head: Rate
+
+
+class TrainConfig(Section):
+    """The optimisation of one fold, and how the folds are cut."""
+
+    epochs: Count
+    batch_size: Count
+    lrs: LearningRates
+    weight_decay: Rate = 0.01
+    warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    label_smoothing: Share = 0.0
+    grad_accum: Count = 1
+    early_stop_patience: Count = 2
+    amp: bool = True
+    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+
+
+class InferConfig(Section):
+    """How checkpoints are applied to new rows."""
+
+    batch_size: Count = 64
+    # mean with the horizontal flip
+    tta: bool = True
+
+
+class Config(Section):
+    """The whole configuration of a run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig
+    train: TrainConfig
+    infer: InferConfig = InferConfig()
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted key -> value, in the order of declaration."""
+        return dict(_flatten(self.model_dump(mode="json")))
+
+    def fingerprint(self) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical JSON form."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_yaml(self) -> str:
+        """The configuration as a YAML document that `load_config` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(path: str | Path, overrides: str = "") -> Config:
+    """Read a YAML file and apply overrides such as `"train.epochs=3 data.img_size=336"`.
+
+    Raises:
+        ConfigError: the file can't be read, or a key or value of it, or of the overrides, can't be used.
+    """
+    return build_config(read_yaml(Path(path)), overrides, source=str(path))
+
+
+def build_config(tree: dict[str, Any], overrides: str = "", *, source: str = "configuration") -> Config:
+    """Check a nested mapping with overrides applied, and make a `Config` of it.
+
+    Raises:
+        ConfigError: naming the key, what was found there and what may stand there.
+    """
+    tree = json.loads(json.dumps(tree, default=str))  # a copy that overrides may change
+    changed = set()
+    for key, value in parse_overrides(overrides).items():
+        *parents, last = key.split(".")
+        node = tree
+        for depth, parent in enumerate(parents):
+            child = node.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise ConfigError(f"overrides: {key}: {'.'.join(parents[: depth + 1])} is not a section")
+            node = child
+        node[last] = value
+        changed.add(key)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = []
+        for issue in error.errors():
+            key = ".".join(str(part) for part in issue["loc"])
+            place = "overrides" if any(key == c or c.startswith(key + ".") for c in changed) else source
+            lines.append(f"{place}: {_explain(key, issue)}")
+        raise ConfigError("\n".join(lines)) from None
+
+
+def parse_overrides(text: str) -> dict[str, Any]:
+    """Split `"a.b=1 c.d='two words'"` into `{"a.b": 1, "c.d": "two words"}`; values are YAML.
+
+    Raises:
+        ConfigError: a part without `=`, an empty key, an unclosed quote, a value that isn't YAML.
+    """
+    try:
+        parts = shlex.split(text or "")
+    except ValueError as error:
+        raise ConfigError(f"overrides: {text!r}: {error}; close the quote") from None
+    found: dict[str, Any] = {}
+    for part in parts:
+        key, separator, value = part.partition("=")
+        if not separator or not all(key.split(".")):
+            raise ConfigError(f'overrides: {part!r} is not key=value; write for example "train.epochs=3"')
+        if key in found:
+            raise ConfigError(f"overrides: {key} is given twice")
+        try:
+            found[key] = yaml.load(value, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+        except yaml.YAMLError:
+            raise ConfigError(f"overrides: {key}: {value!r} is not a YAML value") from None
+    return found
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping.
+
+    Raises:
+        ConfigError: no such file, not UTF-8, not YAML, a key given twice, or not a mapping.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; the shipped ones are in configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: holds {type(tree).__name__}, not sections; see configs/stage1.yaml")
+    return tree
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number (YAML 1.2) and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = str(self.construct_object(key_node, deep=True))
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def _explain(key: str, issue: Any) -> str:
+    """One pydantic error as a sentence about the key."""
+    kind, found = issue["type"], issue["input"]
+    if kind == "extra_forbidden":
+        known = _known_keys()
+        parent = key.rpartition(".")[0]
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+        # the right name in the wrong section is as likely as a slip of the pen
+        close = close or [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+        siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
+        hint = f"did you mean {close[0]}?" if close else f"known keys here: {', '.join(siblings)}"
+        return f"{key}: unknown key; {hint}"
+    if kind == "missing":
+        return f"{key}: missing; configs/stage1.yaml and configs/stage2.yaml show a value"
+    if kind == "model_type":
+        return f"{key or 'the file'}: found {found!r} ({type(found).__name__}), but it should be a section of keys"
+    message = issue["msg"][0].lower() + issue["msg"][1:]
+    return f"{key}: found {found!r} ({type(found).__name__}), but {message.replace('input should', 'it should')}"

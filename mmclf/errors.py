@@ -1,0 +1,54 @@
+"""Errors that a user can act on.
+
+Each message names the place (file, row, column, key), what was found there, and what to do. The entry
+points print it as it is, without a traceback, and exit with code 2. Anything that is not an `MmclfError`
+is a bug and keeps its traceback.
+"""
+
+
+class MmclfError(Exception):
+    """Base of every error that is the input's, not the program's."""
+
+
+class ConfigError(MmclfError):
+    """A configuration file, an override or an option that can't be used."""
+
+
+class TableError(MmclfError):
+    """The CSV can't be read, or a column or row of it can't be used."""
+
+
+class PictureError(MmclfError):
+    """The picture folder, or a picture in it, can't be used."""
+
+
+class FoldError(MmclfError):
+    """The rows can't be split into the folds that were asked for."""
+
+
+class BackboneError(MmclfError):
+    """The image and text towers can't be built as asked."""
+
+
+class ActivationMismatchError(BackboneError):
+    """The weights were trained with another activation than the model name stands for."""
+
+
+class WeightsUnavailableError(BackboneError):
+    """The pretrained weights are not on this machine and could not be downloaded."""
+
+
+class CheckpointError(MmclfError):
+    """A stored checkpoint is missing, damaged, or doesn't fit what it is loaded into."""
+
+
+class RunError(MmclfError):
+    """An MLflow run that was named, or looked for, isn't there or doesn't fit."""
+
+
+class EnsembleError(MmclfError):
+    """Probability tables that can't be averaged."""
+
+
+class TrainingError(MmclfError):
+    """Training can't go on with these settings."""

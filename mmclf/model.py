@@ -1,0 +1,99 @@
+"""The classifier: towers, concatenated features, MLP head."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from .backbone import Backbone
+from .batches import Batch
+from .config import LearningRates
+from .device import Precision
+
+
+class Head(nn.Sequential):
+    """Dropout, Linear(hidden_dim), GELU, Dropout, Linear(classes): features float32 (n, d) -> logits (n, classes)."""
+
+    def __init__(self, features: int, hidden_dim: int, classes: int, dropout: float) -> None:
+        super().__init__(
+            nn.Dropout(dropout),
+            nn.Linear(features, hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, classes),
+        )
+
+
+class Classifier(nn.Module):
+    """Backbone and head. Features and head are float32; only the towers run under autocast."""
+
+    def __init__(self, backbone: Backbone, head: Head, precision: Precision, *, clip_trainable: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.precision = precision
+        self.clip_trainable = clip_trainable
+        for parameter in backbone.image_parameters() + backbone.text_parameters():
+            parameter.requires_grad_(clip_trainable)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Training mode; frozen towers stay in eval mode (batch norm, dropout, patch dropout)."""
+        super().train(mode)
+        if not self.clip_trainable:
+            self.backbone.eval()
+        return self
+
+    def image_features(self, batch: Batch, images: torch.Tensor | None = None) -> torch.Tensor:
+        """float32 (B, image_dim): the mean over each row's pictures (or over `images` in their place)."""
+        images = batch.images if images is None else images
+        with self._towers(images.device):
+            features = self.backbone.encode_image(images)
+        return mean_by_row(features.float(), batch.picture_row, len(batch))
+
+    def text_features(self, batch: Batch) -> torch.Tensor:
+        """float32 (B, text_dim)."""
+        with self._towers(batch.input_ids.device):
+            return self.backbone.encode_text(batch.input_ids).float()
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        """float32 (B, image_dim + text_dim)."""
+        return torch.cat([self.image_features(batch), self.text_features(batch)], dim=1)
+
+    @contextlib.contextmanager
+    def _towers(self, device: torch.device) -> Iterator[None]:
+        """Autocast, and gradients only where the towers are trained."""
+        with torch.set_grad_enabled(self.clip_trainable and torch.is_grad_enabled()), self.precision.autocast(device):
+            yield
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Logits, float32 (B, classes)."""
+        logits: torch.Tensor = self.head(self.features(batch))
+        return logits
+
+    def parameter_groups(self, rates: LearningRates) -> list[dict[str, object]]:
+        """Optimiser groups `image_encoder`, `text_encoder` and `head`, or `head` alone when frozen."""
+        groups: list[dict[str, object]] = []
+        if self.clip_trainable:
+            groups += [
+                {"name": "image_encoder", "params": self.backbone.image_parameters(), "lr": rates.image_encoder},
+                {"name": "text_encoder", "params": self.backbone.text_parameters(), "lr": rates.text_encoder},
+            ]
+        return [*groups, {"name": "head", "params": list(self.head.parameters()), "lr": rates.head}]
+
+
+def mean_by_row(features: torch.Tensor, row: torch.Tensor, rows: int) -> torch.Tensor:
+    """Mean over the pictures of each row.
+
+    Args:
+        features: (P, d), one per picture.
+        row: int64 (P,), which of the `rows` each belongs to; each row has at least one.
+        rows: number of rows.
+
+    Returns:
+        (rows, d).
+    """
+    if len(features) == rows:  # one picture each, in order
+        return features
+    total = features.new_zeros(rows, features.shape[1]).index_add_(0, row, features)
+    return total / torch.bincount(row, minlength=rows)[:, None]

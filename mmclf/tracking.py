@@ -1,0 +1,405 @@
+"""What is kept in MLflow, and how it is found again. Nothing else in the core knows MLflow.
+
+A stage is a parent run with one child run per fold. `mlflow run` makes the parent before the script starts
+(MLFLOW_RUN_ID); elsewhere it is made here. Runs are recognised by their tags:
+
+    stage        stage1, stage2, infer, ensemble
+    role         parent, fold; only runs of the stages have one
+    split        digest of the rows, labels and folds: equal where the folds are the same
+    backbone     SHA-256 of the pretrained weights
+    fingerprint  digest of the table with its texts and picture names
+    config_id    fingerprint of the configuration
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from .catalog import Catalog
+from .checkpoint import META, Checkpoint, open_checkpoint
+from .config import Config
+from .errors import RunError
+from .history import curves, write_history, write_tensorboard
+from .metrics import top_k
+from .probabilities import ProbabilityTable, join_folds
+from .train import EpochResult
+
+CHECKPOINT, OOF, PREDICTIONS = "checkpoint", "oof.parquet", "probabilities.parquet"
+# MLflow cuts longer parameter values off by an error
+MAX_PARAM = 6000
+
+
+def connect() -> MlflowClient:
+    """The client of the configured store, which is made here if it doesn't exist yet.
+
+    Several processes that open a store that doesn't exist yet corrupt it: call this once before any are started.
+
+    Raises:
+        RunError: the store can't be reached.
+    """
+    for name in ("mlflow", "alembic"):  # their notes about migrations and system metrics
+        logging.getLogger(name).setLevel(logging.WARNING)
+    client = MlflowClient()
+    try:
+        client.search_experiments(max_results=1)
+    except Exception as error:  # every backend raises its own
+        raise RunError(
+            f"MLflow: the store {mlflow.get_tracking_uri()} can't be opened ({str(error).splitlines()[0][:300]}); "
+            "check MLFLOW_TRACKING_URI"
+        ) from None
+    return client
+
+
+def current_experiment(client: MlflowClient) -> str:
+    """Id of the experiment that a run started now belongs to.
+
+    Raises:
+        RunError: the run or experiment that the environment names doesn't exist.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id:
+        return str(get_run(client, run_id).info.experiment_id)
+    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return os.environ["MLFLOW_EXPERIMENT_ID"]
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if name:
+        known = client.get_experiment_by_name(name)
+        return str(known.experiment_id) if known else str(client.create_experiment(name))
+    return "0"
+
+
+@dataclass
+class FoldRecord:
+    """The child run of one fold, while it is trained."""
+
+    run_id: str
+    fold: int
+    results: list[EpochResult] = field(default_factory=list)
+    table: ProbabilityTable | None = None
+
+    def epoch(self, result: EpochResult) -> None:
+        """Log the curves of an epoch, and the best figures so far."""
+        self.results.append(result)
+        mlflow.log_metrics(curves(result), step=result.epoch, run_id=self.run_id)
+        if result.is_best:
+            best = {"best/top1": result.val_top1, "best/top3": result.val_top3, "best/epoch": result.epoch}
+            mlflow.log_metrics(best, run_id=self.run_id)
+
+    def finish(self, checkpoint: Path, table: ProbabilityTable, unreadable: Sequence[str]) -> None:
+        """Store the best checkpoint, the out-of-fold probabilities and the history."""
+        self.table = table
+        mlflow.log_metric("data/unreadable_pictures", len(unreadable), run_id=self.run_id)
+        with tempfile.TemporaryDirectory() as folder:
+            write_history(Path(folder) / "history.csv", self.results)
+            table.write(Path(folder) / OOF)
+            write_tensorboard(Path(folder) / "tensorboard", self.results)
+            mlflow.log_artifacts(folder, run_id=self.run_id)
+        mlflow.log_artifacts(str(checkpoint), CHECKPOINT, run_id=self.run_id)
+
+
+@dataclass
+class StageRecord:
+    """The parent run of a stage, while it runs."""
+
+    run_id: str
+    stage: str
+    config: Config
+    tags: dict[str, str]
+    folds: list[FoldRecord] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextlib.contextmanager
+    def fold(self, number: int) -> Iterator[FoldRecord]:
+        """A child run for a fold; it is marked FAILED when the block is left by an exception."""
+        with mlflow.start_run(run_name=f"{self.stage} fold {number}", nested=True) as active:
+            mlflow.set_tags(self.tags | {"role": "fold", "fold": str(number)})
+            _log_config(self.config)
+            record = FoldRecord(active.info.run_id, number)
+            yield record
+            self.folds.append(record)
+
+    def finish(self, catalog: Catalog) -> dict[str, Any]:
+        """Store the out-of-fold matrix and the figures over the folds; returns the headline figures."""
+        best = [max(fold.results, key=lambda r: (r.val_top1, -r.epoch)) for fold in self.folds]
+        joined = join_folds([fold.table for fold in self.folds if fold.table is not None], catalog.ids)
+        figures = {
+            "cv_top1_mean": float(np.mean([r.val_top1 for r in best])),
+            "cv_top1_std": float(np.std([r.val_top1 for r in best])),
+            "cv_top3_mean": float(np.mean([r.val_top3 for r in best])),
+        }
+        seconds = time.perf_counter() - self.started
+        mlflow.log_metrics(
+            {name.replace("cv_", "cv/"): value for name, value in figures.items()}
+            | {"cv/oof_top1": top_k(joined.probabilities, joined.targets(), 1), "cv/seconds": seconds},
+            run_id=self.run_id,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            joined.write(Path(folder) / OOF)
+            mlflow.log_artifacts(folder, run_id=self.run_id)
+        mlflow.set_tags({"folds": ",".join(str(fold.fold) for fold in self.folds)})
+        mlflow.set_tag("mlflow.note.content", _fold_note(self.folds, best, figures))
+        return {"run_id": self.run_id, **figures, "folds": len(self.folds), "seconds": round(seconds, 1)}
+
+
+@contextlib.contextmanager
+def record_stage(
+    stage: str, config: Config, catalog: Catalog, *, split: str, backbone: str, extra: Mapping[str, str] | None = None
+) -> Iterator[StageRecord]:
+    """The parent run of stage1 or stage2; FAILED with the reason as tag `error` when left by an exception.
+
+    Args:
+        stage: "stage1" or "stage2".
+        config: resolved; logged under `cfg/` and as `config.yaml`.
+        catalog: logged as the run's dataset.
+        split: digest of the folds.
+        backbone: SHA-256 of the pretrained weights.
+        extra: further tags, for example the stage-1 run that a stage-2 run starts from.
+    """
+    tags = {
+        "stage": stage,
+        "split": split,
+        "backbone": backbone,
+        "fingerprint": catalog.digest(),
+        "config_id": config.fingerprint(),
+        "git_dirty": _git_dirty(),
+    } | dict(extra or {})
+    with _start_run(f"{stage} {_short_name(config)}") as active:
+        mlflow.set_tags(tags | {"role": "parent", "csv": str(catalog.table_path.resolve())})
+        mlflow.set_tags({"images": str(catalog.image_root.resolve()), "classes": "\x1f".join(catalog.classes)})
+        _log_config(config)
+        mlflow.log_metrics({f"data/{name}": value for name, value in catalog.summary().items()})
+        mlflow.log_text(config.to_yaml(), "config.yaml")
+        _log_dataset(catalog, "training")
+        yield StageRecord(active.info.run_id, stage, config, tags)
+
+
+@contextlib.contextmanager
+def record_scores(stage: str, name: str, tags: Mapping[str, str], catalog: Catalog | None = None) -> Iterator[Run]:
+    """The run of an `infer` or `ensemble`."""
+    with _start_run(name) as active:
+        mlflow.set_tags({"stage": stage, "git_dirty": _git_dirty(), **tags})
+        if catalog is not None:
+            mlflow.set_tag("fingerprint", catalog.digest())
+            mlflow.log_metrics({f"data/{key}": value for key, value in catalog.summary().items()})
+            _log_dataset(catalog, "inference")
+        yield active
+
+
+def log_files(run: Run, folder: Path, metrics: Mapping[str, float]) -> None:
+    """Store the files of a folder and some figures in a run that is being recorded."""
+    mlflow.log_metrics(dict(metrics), run_id=run.info.run_id)
+    mlflow.log_artifacts(str(folder), run_id=run.info.run_id)
+
+
+def log_facts(tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    """Tags and metrics of the active run."""
+    mlflow.set_tags(dict(tags))
+    mlflow.log_metrics(dict(metrics))
+
+
+def get_run(client: MlflowClient, run_id: str) -> Run:
+    """A run by its id.
+
+    Raises:
+        RunError: there is no such run in the store.
+    """
+    try:
+        return client.get_run(run_id)
+    except MlflowException:
+        raise RunError(
+            f"run {run_id!r}: not in the store {mlflow.get_tracking_uri()}; copy the id from `mlflow ui`, or leave the "
+            "option out to take the newest one that fits"
+        ) from None
+
+
+def get_stage_run(client: MlflowClient, run_id: str, stages: Sequence[str]) -> Run:
+    """A finished parent run of one of these stages.
+
+    Raises:
+        RunError: no such run, of another kind, or not finished.
+    """
+    run = get_run(client, run_id)
+    stage = run.data.tags.get("stage", "")
+    if stage not in stages or run.data.tags.get("role", "parent") != "parent":
+        kind = "a fold of " + stage if run.data.tags.get("role") == "fold" else stage or "no run of mmclf"
+        raise RunError(f"run {run_id}: is {kind}; give a run of {' or '.join(stages)}")
+    if run.info.status != "FINISHED":
+        raise RunError(f"run {run_id}: is {run.info.status.lower()}, not finished; run it again or choose another")
+    return run
+
+
+def newest_runs(client: MlflowClient, experiment: str, stage: str) -> Iterator[Run]:
+    """Finished runs of a stage (its parents), the newest first."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment],
+            f"tags.stage = '{stage}' and attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        yield from (run for run in page if run.data.tags.get("role", "parent") == "parent")
+        token = page.token
+        if not token:
+            return
+
+
+def fold_checkpoints(client: MlflowClient, parent: Run, fold: int | None = None) -> list[Checkpoint]:
+    """The best checkpoints of a stage run's finished folds, in the order of the folds.
+
+    Args:
+        client: of the store.
+        parent: a stage1 or stage2 run.
+        fold: only this one.
+
+    Raises:
+        RunError: it has no finished fold, or not this one.
+        CheckpointError: a checkpoint can't be read.
+    """
+    found = {}
+    children = client.search_runs(
+        [parent.info.experiment_id],
+        f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.role = 'fold' and attributes.status = 'FINISHED'",
+        max_results=1000,
+    )
+    for child in children:
+        number = int(child.data.tags["fold"])
+        if fold is None or number == fold:
+            found[number] = open_checkpoint(artifact_path(child, CHECKPOINT, META))
+    if not found:
+        wanted = "finished folds" if fold is None else f"finished fold {fold}"
+        raise RunError(f"run {parent.info.run_id}: has no {wanted}")
+    return [found[number] for number in sorted(found)]
+
+
+def artifact_path(run: Run, name: str, *members: str) -> Path:
+    """Where an artifact of a run lies on this machine: in place in a local store, else downloaded.
+
+    `download_artifacts` copies even a local artifact to a temporary folder that nobody deletes (1.7 GB for
+    each ViT-L/14 checkpoint), so local ones are opened where they are, and downloads go to one folder that
+    lasts as long as the process.
+
+    Args:
+        run: the run.
+        name: path of the artifact in the run.
+        members: files that must be there, if `name` is a folder.
+
+    Raises:
+        RunError: the artifact isn't there.
+    """
+    parts = urllib.parse.urlparse(run.info.artifact_uri)
+    if parts.scheme in ("", "file"):
+        path = Path(urllib.request.url2pathname(parts.path)) / name
+    else:
+        try:
+            path = Path(
+                mlflow.artifacts.download_artifacts(
+                    run_id=run.info.run_id, artifact_path=name, dst_path=str(_download_folder() / run.info.run_id)
+                )
+            )
+        except Exception as error:  # every artifact store raises its own
+            raise RunError(f"run {run.info.run_id}: {name} can't be downloaded: {str(error)[:300]}") from None
+    for file in [path, *(path / member for member in members)]:
+        if not file.exists():
+            raise RunError(f"run {run.info.run_id}: its artifact {file} is missing; was the run folder moved or cleaned?")
+    return path
+
+
+def note_failure(message: str) -> None:
+    """Leave the reason of a failure as tag `error` on the run that is active or named by the environment."""
+    active = mlflow.active_run()
+    run_id = active.info.run_id if active else os.environ.get("MLFLOW_RUN_ID")
+    if run_id:
+        with contextlib.suppress(MlflowException):
+            MlflowClient().set_tag(run_id, "error", message[:5000])
+
+
+_downloads: list[Path] = []
+
+
+def _download_folder() -> Path:
+    if not _downloads:
+        import atexit
+
+        _downloads.append(Path(tempfile.mkdtemp(prefix="mmclf-")))
+        atexit.register(shutil.rmtree, _downloads[0], ignore_errors=True)
+    return _downloads[0]
+
+
+@contextlib.contextmanager
+def _start_run(name: str) -> Iterator[Run]:
+    with mlflow.start_run(run_name=name, log_system_metrics=True) as active:
+        mlflow.set_tag("mlflow.runName", name)  # a run that `mlflow run` made has a random name
+        try:
+            yield active
+        except BaseException as error:
+            with contextlib.suppress(MlflowException):
+                mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
+            raise
+
+
+def _log_config(config: Config) -> None:
+    """Config values under `cfg/`: `mlflow run` logs its own parameters, shell-quoted, under their plain names."""
+    mlflow.log_params({f"cfg/{key}": str(value)[:MAX_PARAM] for key, value in config.flat().items()})
+
+
+def _log_dataset(catalog: Catalog, context: str) -> None:
+    columns: dict[str, Sequence[object]] = {"id": catalog.ids, "text": catalog.texts}
+    columns["picture"] = [names[0] if names else "" for names in catalog.pictures]
+    if catalog.labels is not None:
+        columns["label"] = catalog.labels
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's advice about the schema of integer columns and the like
+        dataset = mlflow.data.from_pandas(  # type: ignore[attr-defined]
+            pd.DataFrame(columns),
+            source=str(catalog.table_path.resolve()),
+            targets="label" if catalog.labels is not None else None,
+            name=catalog.table_path.resolve().parent.name + "/" + catalog.table_path.name,
+            digest=catalog.digest(),
+        )
+        mlflow.log_input(dataset, context=context)
+
+
+def _short_name(config: Config) -> str:
+    name = config.model.name.rstrip("/")
+    if name.startswith("local-dir:"):
+        return Path(name.removeprefix("local-dir:")).name
+    return name if config.model.pretrained is None else f"{name}/{config.model.pretrained}"
+
+
+def _fold_note(folds: Sequence[FoldRecord], best: Sequence[EpochResult], figures: Mapping[str, float]) -> str:
+    """The description of the parent run: what each fold reached, as the UI shows Markdown."""
+    lines = ["| fold | best epoch | top-1 | top-3 |", "| --- | --- | --- | --- |"]
+    for fold, r in zip(folds, best, strict=True):
+        lines.append(f"| {fold.fold} | {r.epoch} of {len(fold.results)} | {r.val_top1:.4f} | {r.val_top3:.4f} |")
+    mean, std = figures["cv_top1_mean"], figures["cv_top1_std"]
+    lines.append(f"| mean | | **{mean:.4f}** ± {std:.4f} | {figures['cv_top3_mean']:.4f} |")
+    return "\n".join(lines)
+
+
+def _git_dirty() -> str:
+    """ "true" where the checkout has changes that no commit holds, "unknown" outside one."""
+    try:
+        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return json.dumps(bool(status.stdout.strip()))
