@@ -4,6 +4,7 @@ A row is asked for as `(row, epoch)`. Its random crops are a function of (seed, 
 number of workers, the batch size and the order of the rows change nothing.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -117,7 +118,7 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
         self.epoch = EVAL if shuffle_seed is None else 0
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return math.ceil(len(self.rows) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rows = self.rows
@@ -174,7 +175,9 @@ class Loader:
         """
         for batch in self._loader:
             if batch.unreadable and self._on_bad_image == "error":
-                raise PictureError(f"unreadable picture {batch.unreadable[0]}; mend or remove it, or set data.on_bad_image=placeholder")
+                raise PictureError(
+                    f"unreadable picture {batch.unreadable[0]}; mend or remove it, or set data.on_bad_image=placeholder"
+                )
             self.unreadable.update(batch.unreadable)
             yield batch
 

@@ -24,8 +24,8 @@ IMAGE_SUFFIXES = (*FIRST_SUFFIXES, ".bmp", ".gif", ".tif", ".tiff")
 
 # what pandas.read_csv reads as missing by default (its documented list); in texts only: "NA" is a fine id
 MISSING = frozenset(
-    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"]
-    + ["NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
+    ["", "#N/A N/A"]
+    + "#N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan null".split()
 )
 
 
@@ -160,26 +160,26 @@ def match_pictures(root: Path, ids: Sequence[str]) -> list[tuple[str, ...]]:
         raise PictureError(f"{root}: can't be listed: {error.strerror}") from None
     known = {unicodedata.normalize("NFC", i) for i in ids}
     found: dict[str, list[tuple[tuple[int, int, list[tuple[int, str]]], str]]] = {}
-    pictures = 0
+    pictures = []
     for name in names:
-        stem, suffix = os.path.splitext(unicodedata.normalize("NFC", name))
-        suffix = suffix.lower()
+        stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
+        suffix = dot + suffix.lower()
         if suffix not in IMAGE_SUFFIXES:
             continue
-        pictures += 1
+        pictures.append(name)
         owner = _owner(stem, suffix, known)
         if owner is not None:
             rank = FIRST_SUFFIXES.index(suffix) if stem == owner else len(FIRST_SUFFIXES)
             found.setdefault(owner, []).append(((int(stem != owner), rank, _natural(stem + suffix)), name))
+    if not pictures:
+        raise PictureError(f"{root}: holds no picture; the pictures lie in the folder itself, not in folders below it")
     if not found and ids:
         raise PictureError(
-            f"{root}: none of its {pictures:,} pictures belongs to a row; a picture is named <id>.jpg (.png, .jpeg, "
-            f".webp) or <id>_1.jpg, and the first id of the table is {ids[0]!r}"
-            + (f", the first picture {min(names)!r}" if names else "")
+            f"{root}: none of its {len(pictures):,} pictures belongs to a row; a picture is named <id>.jpg (.png, "
+            f".jpeg, .webp) or <id>_1.jpg, and the first id of the table is {ids[0]!r}, the first picture "
+            f"{min(pictures)!r}"
         )
-    return [
-        tuple(name for _, name in sorted(found.get(unicodedata.normalize("NFC", i), ()))) for i in ids
-    ]
+    return [tuple(name for _, name in sorted(found.get(unicodedata.normalize("NFC", i), ()))) for i in ids]
 
 
 def digest_rows(rows: Iterator[str]) -> str:
@@ -207,20 +207,33 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, key: str = "--csv") -> pd.DataFrame:
     """All columns as strings, an absent field as `""`."""
     try:
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        names = header.iloc[0].tolist()
+        if len(names) == 1 and re.search(r"[;\t|]", names[0]):
+            raise TableError(f"{path}: its columns are not separated by commas: the header is {names[0]!r}")
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except TableError:
+        raise
     except FileNotFoundError:
-        raise TableError(f"{path}: no such file; give the table as --csv") from None
+        raise TableError(f"{path}: no such file; give the table as {key}") from None
     except pd.errors.EmptyDataError:
-        raise TableError(f"{path}: is empty; the first line names the columns, for example id,title,description") from None
+        raise TableError(
+            f"{path}: is empty; the first line names the columns, for example id,title,description"
+        ) from None
     except pd.errors.ParserError as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise TableError(f"{path}: not a well-formed CSV: {reason}; is a field with a comma or a quote unquoted?") from None
+        raise TableError(
+            f"{path}: not a well-formed CSV: {reason}; is a field with a comma or a quote unquoted?"
+        ) from None
     except UnicodeDecodeError as error:
-        raise TableError(f"{path}: byte {error.start:,} is not UTF-8; save the table as UTF-8") from None
-    except (OSError, ValueError) as error:
+        # its position counts from the start of a chunk, not of the file
+        byte = error.object[error.start]
+        raise TableError(f"{path}: {_not_utf8(path)}byte 0x{byte:02x} is not UTF-8; save the table as UTF-8") from None
+    # each decompressor has errors of its own
+    except Exception as error:
         raise TableError(f"{path}: can't be read: {error}") from None
     if table.empty:
         raise TableError(f"{path}: has a header but no rows")
@@ -228,12 +241,23 @@ def _read_table(path: Path) -> pd.DataFrame:
     if not isinstance(table.index, pd.RangeIndex):
         raise TableError(f"{path}: its rows have more fields than its header has columns ({', '.join(table.columns)})")
     # pandas renames a repeated column without a word
-    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    names = header.iloc[0].tolist()
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise TableError(f"{path}: column {twice[0]!r} stands twice in the header; rename one of them")
     return table.fillna("")
+
+
+def _not_utf8(path: Path) -> str:
+    """`line 12: `, the first line of a plain CSV that isn't UTF-8; `""` for a compressed one."""
+    if path.suffix.lower() not in (".csv", ".txt", ".tsv", ""):
+        return ""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return f"line {number:,}: "
+    return ""
 
 
 def _column(path: Path, table: pd.DataFrame, name: str, key: str) -> list[str]:
@@ -244,10 +268,8 @@ def _column(path: Path, table: pd.DataFrame, name: str, key: str) -> list[str]:
 
 def _read_ids(path: Path, table: pd.DataFrame, id_col: str) -> list[str]:
     if id_col not in table.columns:
-        hint = f"; name it by data.id_col (columns: {', '.join(map(repr, table.columns))})"
-        if len(table.columns) == 1 and re.search(r"[;\t|]", table.columns[0]):
-            hint = f"; its columns are not separated by commas: the header is {table.columns[0]!r}"
-        raise TableError(f"{path}: no id column {id_col!r}{hint}")
+        columns = ", ".join(map(repr, table.columns))
+        raise TableError(f"{path}: no id column {id_col!r}; name it by data.id_col (columns: {columns})")
     ids = [str(value) for value in table[id_col]]
     row_of: dict[str, int] = {}
     for row, value in enumerate(ids, start=1):
@@ -297,7 +319,7 @@ def _read_groups(path: Path, table: pd.DataFrame, ids: list[str], config: DataCo
         groups = _column(path, table, config.group_col, "data.group_col")
     elif config.groups_csv is not None:
         other = Path(config.groups_csv)
-        found = _read_table(other)
+        found = _read_table(other, "data.groups_csv")
         keys = _read_ids(other, found, config.id_col)
         of = dict(zip(keys, _column(other, found, "group", "data.groups_csv"), strict=True))
         if not any(i in of for i in ids):
@@ -306,13 +328,13 @@ def _read_groups(path: Path, table: pd.DataFrame, ids: list[str], config: DataCo
     else:
         return None
     # the separator keeps a lone row's id apart from a group of the same name
-    return [group if group.strip() else f"\x1f{i}" for i, group in zip(ids, groups, strict=True)]
+    return [group.strip() or f"\x1f{i}" for i, group in zip(ids, groups, strict=True)]
 
 
 def _read_folds(path: Path, table: pd.DataFrame, fold_col: str) -> np.ndarray | None:
     if fold_col not in table.columns:
         return None
     for row, value in enumerate(table[fold_col], start=1):
-        if not re.fullmatch(r"\s*\d+(\.0+)?\s*", str(value)):
+        if not re.fullmatch(r"\s*\d{1,9}(\.0+)?\s*", str(value)):
             raise TableError(f"{path}: row {row}: column {fold_col!r}: {value!r} is not a fold number (0, 1, 2, ...)")
     return table[fold_col].astype(float).astype(np.int64).to_numpy()

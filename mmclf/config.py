@@ -5,6 +5,7 @@ Precedence, lowest first: the defaults here, the YAML file, the overrides. What 
 always states it. Unknown keys and wrong types are errors that name the key.
 """
 
+import copy
 import difflib
 import hashlib
 import json
@@ -25,9 +26,9 @@ Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """Base of the sections: immutable, and no key that isn't declared."""
+    """Base of the sections: immutable, no key that isn't declared, and no `true` or "5" where a number is meant."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class DataConfig(Section):
@@ -131,7 +132,7 @@ def build_config(tree: dict[str, Any], overrides: str = "", *, source: str = "co
     Raises:
         ConfigError: naming the key, what was found there and what may stand there.
     """
-    tree = json.loads(json.dumps(tree, default=str))  # a copy that overrides may change
+    tree = copy.deepcopy(tree)  # the caller's stays as it was
     changed = set()
     for key, value in parse_overrides(overrides).items():
         *parents, last = key.split(".")
@@ -144,12 +145,21 @@ def build_config(tree: dict[str, Any], overrides: str = "", *, source: str = "co
         node[last] = value
         changed.add(key)
     try:
-        return Config.model_validate(tree)
+        # `default`: a date becomes the string that was meant
+        document = json.dumps(tree, default=str, ensure_ascii=False).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: {error}; keys are words, values are texts, numbers, lists or sections") from None
+    try:
+        return Config.model_validate_json(document)
     except ValidationError as error:
         lines = []
         for issue in error.errors():
             key = ".".join(str(part) for part in issue["loc"])
-            place = "overrides" if any(key == c or c.startswith(key + ".") for c in changed) else source
+            place = (
+                "overrides"
+                if any(f"{key}.".startswith(f"{c}.") or c.startswith(f"{key}.") for c in changed)
+                else source
+            )
             lines.append(f"{place}: {_explain(key, issue)}")
         raise ConfigError("\n".join(lines)) from None
 
@@ -172,9 +182,14 @@ def parse_overrides(text: str) -> dict[str, Any]:
         if key in found:
             raise ConfigError(f"overrides: {key} is given twice")
         try:
-            found[key] = yaml.load(value, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+            found[key] = _parse(value)
         except yaml.YAMLError:
-            raise ConfigError(f"overrides: {key}: {value!r} is not a YAML value") from None
+            hint = (
+                "put quotes around a value with spaces"
+                if value[:1] in ("[", "{")
+                else "a text that YAML reads otherwise needs '\"...\"'"
+            )
+            raise ConfigError(f"overrides: {key}: {value!r} is not a YAML value; {hint}") from None
     return found
 
 
@@ -185,16 +200,29 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: no such file, not UTF-8, not YAML, a key given twice, or not a mapping.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        tree = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; the shipped ones are in configs/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start:,} is not UTF-8; save the file as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: holds {type(tree).__name__}, not sections; see configs/stage1.yaml")
+        found = "is empty" if tree is None else f"holds a {type(tree).__name__}, not sections"
+        raise ConfigError(f"{path}: {found}; see configs/stage1.yaml")
     return tree
+
+
+def _parse(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+    except yaml.YAMLError:
+        raise
+    # PyYAML lets anything through: ValueError on 2026-13-01, IndexError on an empty !!int, RecursionError on [[[[...
+    except Exception as error:
+        raise yaml.YAMLError(str(error)) from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -203,7 +231,9 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = str(self.construct_object(key_node, deep=True))
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # refused as unhashable by the parent
+            key = key_node.value
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
             seen.add(key)
@@ -238,10 +268,10 @@ def _explain(key: str, issue: Any) -> str:
     kind, found = issue["type"], issue["input"]
     if kind == "extra_forbidden":
         known = _known_keys()
-        parent = key.rpartition(".")[0]
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-        # the right name in the wrong section is as likely as a slip of the pen
-        close = close or [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+        parent, _, name = key.rpartition(".")
+        # the right name in the wrong section, else a slip of the pen
+        same_name = [k for k in known if k.rpartition(".")[2] == name]
+        close = difflib.get_close_matches(key, same_name or known, n=1, cutoff=0.0 if same_name else 0.6)
         siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
         hint = f"did you mean {close[0]}?" if close else f"known keys here: {', '.join(siblings)}"
         return f"{key}: unknown key; {hint}"

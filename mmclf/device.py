@@ -23,7 +23,7 @@ class Precision:
 
     @property
     def name(self) -> str:
-        """"float32", "bfloat16" or "float16"."""
+        """What torch calls the dtype: "float32", "bfloat16" or "float16"."""
         return str(self.dtype or torch.float32).removeprefix("torch.")
 
     def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[object]:

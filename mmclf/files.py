@@ -16,8 +16,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     draft = Path(name)
     try:
         yield draft
-        os.chmod(draft, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        os.replace(draft, path)
+        draft.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -29,15 +29,16 @@ def assign_folds(catalog: Catalog, count: int, seed: int) -> np.ndarray:
     """
     labels = list(catalog.labels or ())
     if catalog.given_folds is not None:
-        _check_given(catalog.given_folds, labels)
+        _check_given(catalog, catalog.given_folds, labels)
         return catalog.given_folds
     rows_of = Counter(labels)
     short = sorted((n, name) for name, n in rows_of.items() if n < count)
     if short:
         listed = ", ".join(f"{name!r} ({n})" for n, name in short[:5]) + (", ..." if len(short) > 5 else "")
+        fewer = f"set train.folds={short[0][0]}, " if short[0][0] > 1 else ""
         raise FoldError(
             f"{catalog.table_path}: {len(short)} of {len(rows_of)} classes have fewer rows than the {count} folds: "
-            f"{listed}; set train.folds={max(short[0][0], 2)}, add rows, or merge or leave out these classes"
+            f"{listed}; {fewer}add rows, or merge or leave out these classes"
         )
     # rows in the order of their ids, so that a reshuffled table gives the same folds
     order = sorted(range(len(labels)), key=lambda row: catalog.ids[row])
@@ -49,7 +50,10 @@ def assign_folds(catalog: Catalog, count: int, seed: int) -> np.ndarray:
     else:
         groups = [catalog.groups[row] for row in order]
         if len(set(groups)) < count:
-            raise FoldError(f"{catalog.table_path}: {len(set(groups))} groups can't make {count} folds; set train.folds")
+            raise FoldError(
+                f"{catalog.table_path}: {len(set(groups))} groups can't make {count} folds, since a group lies in one "
+                "fold; set train.folds, or another data.group_col or data.groups_csv"
+            )
         split = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         parts = split.split(ordered, ordered, groups)
     folds = np.empty(len(labels), dtype=np.int64)
@@ -91,15 +95,18 @@ def fold_warnings(catalog: Catalog, folds: np.ndarray) -> list[str]:
     return found
 
 
-def _check_given(folds: np.ndarray, labels: list[str]) -> None:
+def _check_given(catalog: Catalog, folds: np.ndarray, labels: list[str]) -> None:
     numbers = np.unique(folds)
     if len(numbers) < 2:
-        raise FoldError(f"the fold column holds only fold {numbers[0]}; cross-validation needs two or more")
+        raise FoldError(
+            f"{catalog.table_path}: its fold column holds only fold {numbers[0]}; cross-validation needs two or more "
+            "(another data.fold_col has the folds drawn)"
+        )
     names = np.array(labels, dtype=object)
     for fold in numbers:
         missing = sorted(set(labels) - set(names[folds != fold]))
         if missing:
             raise FoldError(
-                f"the fold column puts every row of class {missing[0]!r} in fold {fold}, so that fold's model "
-                "can't learn it; spread its rows over the folds"
+                f"{catalog.table_path}: its fold column puts every row of class {missing[0]!r} in fold {fold}, "
+                "so that fold's model can't learn it; spread its rows over the folds"
             )

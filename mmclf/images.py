@@ -37,10 +37,12 @@ def load_picture(path: Path) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow warns about metadata that doesn't matter here
             with Image.open(path) as opened:
                 width, height = opened.size
-                if width * height > MAX_PIXELS or max(width, height) > MAX_ELONGATION * min(width, height):
-                    raise PictureError(f"{path.name}: {width} x {height} pixels")
-                picture = ImageOps.exif_transpose(opened)
-                return _to_rgb(picture)
+                if width * height > MAX_PIXELS:
+                    raise PictureError(f"{path.name}: {width} x {height} pixels are too many (at most {MAX_PIXELS:,})")
+                if max(width, height) > MAX_ELONGATION * min(width, height):
+                    raise PictureError(f"{path.name}: {width} x {height} pixels are too elongated to be a picture")
+                opened.load()
+                return _to_rgb(_upright(opened))
     except PictureError:
         raise
     # Pillow's plugins raise nearly anything on a damaged file
@@ -49,13 +51,20 @@ def load_picture(path: Path) -> Image.Image:
         raise PictureError(f"{path.name}: {reason}") from None
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # damaged EXIF data in a PNG or WebP; the pixels are fine
+        return picture
+
+
 def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to white
+        return Image.fromarray((np.asarray(picture, dtype=np.uint32) >> 8).astype(np.uint8)).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         ground = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(ground, picture).convert("RGB")
-    if picture.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to white
-        return Image.fromarray((np.asarray(picture, dtype=np.uint32) >> 8).astype(np.uint8)).convert("RGB")
     return picture.convert("RGB")
 
 
@@ -84,7 +93,7 @@ class Transform:
         mode = InterpolationMode(self.interpolation)
         resized = F.resize(picture, [self.img_size + TRAIN_MARGIN], interpolation=mode)
         with torch.random.fork_rng(devices=[]):  # the caller's generator stays where it was
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU's dropout as well
             top, left, height, width = RandomResizedCrop.get_params(resized, CROP_SCALE, CROP_RATIO)
             flip = bool(torch.rand(1) < 0.5)
         view = F.resized_crop(resized, top, left, height, width, [self.img_size] * 2, interpolation=mode)

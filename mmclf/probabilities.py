@@ -45,8 +45,8 @@ class ProbabilityTable:
     def write(self, path: Path) -> None:
         """Write parquet: id, fold and label where known, one float32 column a class; atomically.
 
-        A class that is called like one of the first columns gets `class:` before its name. The schema's
-        metadata hold the classes in their order.
+        A class that is called like one of the first columns, or starts with `class:`, gets `class:` before its
+        name. The schema's metadata hold the classes in their order.
         """
         columns: dict[str, pa.Array] = {"id": pa.array(self.ids, pa.string())}
         if self.folds is not None:
@@ -55,7 +55,8 @@ class ProbabilityTable:
             columns["label"] = pa.array(self.labels, pa.string())
         for number, name in enumerate(self.classes):
             column = pa.array(np.ascontiguousarray(self.probabilities[:, number], dtype=np.float32))
-            columns[f"class:{name}" if name in ("id", "fold", "label") else name] = column
+            taken = name in ("id", "fold", "label") or name.startswith("class:")
+            columns[f"class:{name}" if taken else name] = column
         table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps({"classes": self.classes})})
         with atomic_path(path) as draft:
             pq.write_table(table, draft)
@@ -69,14 +70,21 @@ def read_table(path: Path) -> ProbabilityTable:
     """
     try:
         table = pq.read_table(path)
-        classes = tuple(json.loads(table.schema.metadata[METADATA])["classes"])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise EnsembleError(f"{path}: not a probability table of mmclf ({type(error).__name__}: {error})") from None
+    except FileNotFoundError:
+        raise EnsembleError(f"{path}: no such file; give a probabilities.parquet that infer wrote") from None
+    except (OSError, pa.ArrowException) as error:
+        raise EnsembleError(f"{path}: not a probability table of mmclf, or damaged: {error}") from None
+    metadata = table.schema.metadata or {}
+    if METADATA not in metadata:
+        raise EnsembleError(f"{path}: not a probability table of mmclf: a parquet file without its list of classes")
+    classes = tuple(json.loads(metadata[METADATA])["classes"])
     names = table.column_names
     return ProbabilityTable(
         ids=table["id"].to_pylist(),
         classes=classes,
-        probabilities=np.column_stack([table.column(i).to_numpy() for i in range(len(names) - len(classes), len(names))]),
+        probabilities=np.column_stack(
+            [table.column(i).to_numpy() for i in range(len(names) - len(classes), len(names))]
+        ),
         folds=table["fold"].to_numpy() if "fold" in names[:2] else None,
         labels=table["label"].to_pylist() if "label" in names[:3] else None,
     )
@@ -96,7 +104,9 @@ def join_folds(tables: Sequence[ProbabilityTable], order: Sequence[str]) -> Prob
     )
 
 
-def average(tables: Sequence[ProbabilityTable], weights: Sequence[float] | None, names: Sequence[str]) -> ProbabilityTable:
+def average(
+    tables: Sequence[ProbabilityTable], weights: Sequence[float] | None, names: Sequence[str]
+) -> ProbabilityTable:
     """Weighted mean of tables over the same rows and classes, in the row order of the first.
 
     Args:
