@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ OPTIONS = {
 def run(
     work: Callable[[argparse.Namespace], dict[str, Any]],
     description: str,
-    defaults: dict[str, str | None],
+    defaults: Mapping[str, str | None],
     argv: Sequence[str] | None,
 ) -> int:
     """Parse the options, do the work, print its figures as one line of JSON on stdout.

@@ -6,7 +6,6 @@ Another scale is `--overrides data.img_size=280`; `ensemble` averages the runs.
 """
 
 import argparse
-import shutil
 import sys
 import tempfile
 import time
@@ -53,8 +52,9 @@ def infer(options: argparse.Namespace) -> dict[str, Any]:
     catalog = read_catalog(options.csv, options.images, config.data.model_copy(update=columns), training=False)
     say(f"{catalog.table_path}: {describe(catalog.summary())}")
     say(f"infer: {_folds(checkpoints)} of {meta.stage} run {source.info.run_id}")
-    if len(checkpoints) < meta.config.train.folds and options.fold == "all":
-        say(f"warning: the run has {len(checkpoints)} of {meta.config.train.folds} folds; the others were not trained in it")
+    expected = meta.config.train.folds
+    if len(checkpoints) < expected and options.fold == "all":
+        say(f"warning: the run holds {len(checkpoints)} of {expected} folds; the others were not trained in it")
     tags = {"source_run": source.info.run_id, "folds": _folds(checkpoints), "img_size": str(config.data.img_size)}
     with tracking.record_scores("infer", f"infer {catalog.table_path.name}", tags, catalog) as record:
         start = time.perf_counter()
@@ -109,7 +109,8 @@ def _source(client: MlflowClient, options: argparse.Namespace) -> Run:
     newest = next(tracking.newest_runs(client, tracking.current_experiment(client), "stage2"), None)
     if newest is None:
         raise RunError(
-            "the experiment has no finished stage-2 run to score with; run stage2 first, or name a stage-1 run by --stage1-run"
+            "the experiment has no finished stage-2 run to score with; run stage2 first, or name a stage-1 run by "
+            "--stage1-run"
         )
     return newest
 
@@ -129,7 +130,8 @@ def _config(options: argparse.Namespace, trained: Config) -> Config:
     ]
     if changed:
         raise ConfigError(
-            f"overrides: {changed[0]} belongs to training and can't be changed for infer; data.*, infer.* and train.amp can"
+            f"overrides: {changed[0]} belongs to training and can't be changed for infer; data.*, infer.* and "
+            "train.amp can"
         )
     return config
 

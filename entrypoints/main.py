@@ -1,6 +1,6 @@
 """The demo: draw a catalogue, make a tiny CLIP, and run stage1 -> stage2 -> infer by `mlflow run`.
 
-    mlflow run . --env-manager local
+mlflow run . --env-manager local
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Stage 1: the towers are frozen, one head per fold is trained on their features.
 
-    python -m entrypoints.stage1 --csv train.csv --images images/
+python -m entrypoints.stage1 --csv train.csv --images images/
 """
 
 import argparse

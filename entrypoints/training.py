@@ -133,4 +133,3 @@ def _line(stage: str, fold: int, epochs: int, r: EpochResult) -> str:
         f"{stage} fold {fold} epoch {r.epoch}/{epochs}: loss {r.train_loss:.4f}, val top-1 {r.val_top1:.4f}, top-3 "
         f"{r.val_top3:.4f}, {r.rows_per_second:.0f} rows/s, {clock(r.seconds)}{' (best)' if r.is_best else ''}"
     )
-

@@ -9,7 +9,6 @@ import contextlib
 import difflib
 import hashlib
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -79,11 +78,13 @@ class Backbone(nn.Module):
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """float32 (n, 3, img_size, img_size), normalised -> (n, image_dim), not of unit length."""
-        return self.clip.encode_image(images)  # type: ignore[operator]
+        features: torch.Tensor = self.clip.encode_image(images)  # type: ignore[operator]
+        return features
 
     def encode_text(self, input_ids: torch.Tensor) -> torch.Tensor:
         """int64 (n, context) -> (n, text_dim), not of unit length."""
-        return self.clip.encode_text(input_ids)  # type: ignore[operator]
+        features: torch.Tensor = self.clip.encode_text(input_ids)  # type: ignore[operator]
+        return features
 
     def image_parameters(self) -> list[nn.Parameter]:
         """Parameters of the image tower."""
@@ -208,7 +209,10 @@ def load_backbone(name: str, pretrained: str | None, img_size: int, *, load_weig
         raise BackboneError(f"data.img_size: the image tower of {name} stays at {size}, not {img_size}")
     preprocess = clip.visual.preprocess_cfg
     transform = Transform(
-        img_size, as_triple(preprocess["mean"]), as_triple(preprocess["std"]), preprocess.get("interpolation") or "bicubic"
+        img_size,
+        as_triple(preprocess["mean"]),
+        as_triple(preprocess["std"]),
+        preprocess.get("interpolation") or "bicubic",
     )
     image_dim, text_dim = _feature_widths(clip, tokenizer, img_size, name)
     identity = BackboneIdentity(
@@ -239,7 +243,7 @@ def _check_names(name: str, pretrained: str | None) -> None:
             f"model.name: open_clip has no model {name!r}"
             + (f"; did you mean {' or '.join(close)}?" if close else "; open_clip.list_models() names them all")
         )
-    if pretrained is None or os.path.isfile(pretrained):
+    if pretrained is None or Path(pretrained).is_file():
         return
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     if not tag:
@@ -252,9 +256,10 @@ def _check_names(name: str, pretrained: str | None) -> None:
     trained_quick, model_quick = bool(tag.get("quick_gelu")), bool(config.get("quick_gelu"))
     if trained_quick != model_quick:
         twin = f"{name}-quickgelu" if trained_quick else name.removesuffix("-quickgelu")
+        there, here = ("QuickGELU", "GELU") if trained_quick else ("GELU", "QuickGELU")
         raise ActivationMismatchError(
-            f"model.name: the {pretrained} weights of {name} were trained with {'QuickGELU' if trained_quick else 'GELU'}, "
-            f"but {name} computes {'QuickGELU' if model_quick else 'GELU'}; set model.name={twin}"
+            f"model.name: the {pretrained} weights of {name} were trained with {there}, but {name} computes {here}; "
+            f"set model.name={twin}"
         )
 
 
@@ -295,15 +300,24 @@ def _digest(state: dict[str, torch.Tensor]) -> str:
 
 def _translate(error: Exception, name: str, pretrained: str | None, img_size: int) -> BackboneError:
     """An open_clip or hub exception as one of ours."""
-    chain, cause = [], error
-    while cause is not None and len(chain) < 10:
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:
         chain.append(cause)
-        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
     text = " ".join(f"{type(link).__name__} {link}" for link in chain)
     weights = name if name.startswith((HF_HUB, LOCAL_DIR)) else f"{name}/{pretrained}"
     if name.startswith(LOCAL_DIR) and "could not be loaded" in text:
         return BackboneError(f"model.name: {name}: the folder holds no weights (open_clip_model.safetensors)")
-    remote = ("Failed to download", "Failed initial", "Hub", "hub", "Connection", "URLError", "resolve", "offline", "HTTP")
+    remote = (
+        "Failed to download",
+        "Failed initial",
+        "Hub",
+        "hub",
+        "Connection",
+        "URLError",
+        "resolve",
+        "offline",
+        "HTTP",
+    )
     if not name.startswith(LOCAL_DIR) and any(word in text for word in remote):
         return WeightsUnavailableError(
             f"model.pretrained: {weights} can't be downloaded from here; {_how_to_copy(name, pretrained)} "

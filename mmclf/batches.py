@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,8 @@ class Batch:
 
     def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: change(v) for k, v in tensors.items() if isinstance(v, torch.Tensor)})
+        changed: dict[str, Any] = {k: change(v) for k, v in tensors.items() if isinstance(v, torch.Tensor)}
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,15 @@ class Loader:
         self._on_bad_image = on_bad_image
         self.batch_size = batch_size
         self._sampler = EpochSampler(rows, batch_size, shuffle_seed=shuffle_seed)
-        self._loader: DataLoader[Batch] = DataLoader(
+        self._loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=self._sampler,
             num_workers=num_workers,
             collate_fn=partial(_collate, tokens, None if targets is None else torch.from_numpy(targets)),
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
+            # its own, since each pass draws a seed for the workers: the model's dropout must not notice
+            generator=torch.Generator(),
         )
 
     def set_epoch(self, epoch: int) -> None:

@@ -24,8 +24,8 @@ IMAGE_SUFFIXES = (*FIRST_SUFFIXES, ".bmp", ".gif", ".tif", ".tiff")
 
 # what pandas.read_csv reads as missing by default (its documented list); in texts only: "NA" is a fine id
 MISSING = frozenset(
-    ["", "#N/A N/A"]
-    + "#N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan null".split()
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"}
+    | {"NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 )
 
 
@@ -337,4 +337,4 @@ def _read_folds(path: Path, table: pd.DataFrame, fold_col: str) -> np.ndarray | 
     for row, value in enumerate(table[fold_col], start=1):
         if not re.fullmatch(r"\s*\d{1,9}(\.0+)?\s*", str(value)):
             raise TableError(f"{path}: row {row}: column {fold_col!r}: {value!r} is not a fold number (0, 1, 2, ...)")
-    return table[fold_col].astype(float).astype(np.int64).to_numpy()
+    return np.array([int(float(value)) for value in table[fold_col]], dtype=np.int64)

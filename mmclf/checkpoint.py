@@ -4,7 +4,6 @@ A stage-1 checkpoint holds the head and the identity of the frozen backbone. A s
 fine-tuned towers too.
 """
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -91,7 +90,7 @@ def save_checkpoint(folder: Path, model: Classifier, meta: CheckpointMeta) -> No
         (draft / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
-        os.replace(draft, folder)
+        draft.replace(folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise

@@ -114,7 +114,8 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         """The configuration as a YAML document that `load_config` reads back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        text: str = yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        return text
 
 
 def load_config(path: str | Path, overrides: str = "") -> Config:
@@ -240,10 +241,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes a text which `_Loader` would read as a number."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
@@ -279,5 +285,5 @@ def _explain(key: str, issue: Any) -> str:
         return f"{key}: missing; configs/stage1.yaml and configs/stage2.yaml show a value"
     if kind == "model_type":
         return f"{key or 'the file'}: found {found!r} ({type(found).__name__}), but it should be a section of keys"
-    message = issue["msg"][0].lower() + issue["msg"][1:]
+    message = (issue["msg"][0].lower() + issue["msg"][1:]).replace("a valid array", "a list")
     return f"{key}: found {found!r} ({type(found).__name__}), but {message.replace('input should', 'it should')}"

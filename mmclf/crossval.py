@@ -66,12 +66,11 @@ def train_fold(
             meta = _meta(model, catalog, config, stage, fold, result)
             save_checkpoint(checkpoint, model, meta)
         on_epoch(result)
-    assert best is not None  # the first epoch is always the best so far
     held_out = [int(row) for row in validation.rows]
     table = ProbabilityTable(
         ids=[catalog.ids[row] for row in held_out],
         classes=catalog.classes,
-        probabilities=best.probabilities,
+        probabilities=best.probabilities,  # type: ignore[union-attr]  # there is at least one epoch
         folds=np.full(len(held_out), fold, dtype=np.int64),
         labels=[(catalog.labels or [])[row] for row in held_out],
     )

@@ -105,7 +105,8 @@ class Transform:
 
     def _to_tensor(self, picture: Image.Image) -> torch.Tensor:
         scaled = F.to_dtype(F.pil_to_tensor(picture), torch.float32, scale=True)
-        return F.normalize(scaled, list(self.mean), list(self.std))
+        normalised: torch.Tensor = F.normalize(scaled, list(self.mean), list(self.std))
+        return normalised
 
 
 def flip(images: torch.Tensor) -> torch.Tensor:

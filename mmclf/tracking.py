@@ -320,7 +320,9 @@ def artifact_path(run: Run, name: str, *members: str) -> Path:
             raise RunError(f"run {run.info.run_id}: {name} can't be downloaded: {str(error)[:300]}") from None
     for file in [path, *(path / member for member in members)]:
         if not file.exists():
-            raise RunError(f"run {run.info.run_id}: its artifact {file} is missing; was the run folder moved or cleaned?")
+            raise RunError(
+                f"run {run.info.run_id}: its artifact {file} is missing; was the run folder moved or cleaned?"
+            )
     return path
 
 
@@ -397,9 +399,10 @@ def _fold_note(folds: Sequence[FoldRecord], best: Sequence[EpochResult], figures
 
 
 def _git_dirty() -> str:
-    """ "true" where the checkout has changes that no commit holds, "unknown" outside one."""
+    """Say "true" where the checkout has changes that no commit holds, "unknown" outside one."""
     try:
-        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, timeout=10, check=True)
+        command = ["git", "status", "--porcelain"]
+        status = subprocess.run(command, capture_output=True, timeout=10, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return json.dumps(bool(status.stdout.strip()))

@@ -74,7 +74,8 @@ def fit(
     """
     optimizer = torch.optim.AdamW(model.parameter_groups(config.lrs), weight_decay=config.weight_decay)
     steps = config.epochs * -(-len(train) // config.grad_accum)
-    scheduler = get_linear_schedule_with_warmup(optimizer, int(config.warmup_ratio * steps), steps)
+    warmup = int(config.warmup_ratio * steps)
+    scheduler = get_linear_schedule_with_warmup(optimizer, warmup, steps)  # type: ignore[no-untyped-call]
     scaler = torch.amp.GradScaler(device.type, enabled=model.precision.scale_loss)
     best, since_best = -1.0, 0
     for epoch in range(1, config.epochs + 1):
@@ -142,7 +143,7 @@ def _train_epoch(
         moved = batch.to(device)
         logits = model(moved)
         loss = F.cross_entropy(logits, moved.targets, label_smoothing=config.label_smoothing, reduction="sum")
-        scaler.scale(loss / nominal).backward()
+        scaler.scale(loss / nominal).backward()  # type: ignore[no-untyped-call]
         total += loss.detach().to(total.device)
         pending += len(batch)
         if number % config.grad_accum and number < len(loader):

@@ -31,7 +31,10 @@ CLASSES = ("Bags", "Hats", "Schöne Schuhe / rot")
 
 def make(backbone, config, stage="stage1") -> tuple[Classifier, CheckpointMeta]:
     model = Classifier(
-        backbone, build_head(backbone, config, len(CLASSES)), Precision(None, False, ""), clip_trainable=stage == "stage2"
+        backbone,
+        build_head(backbone, config, len(CLASSES)),
+        Precision(None, False, ""),
+        clip_trainable=stage == "stage2",
     )
     meta = CheckpointMeta(
         stage=stage,

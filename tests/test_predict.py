@@ -56,7 +56,9 @@ def by_hand(models, catalog, tta) -> np.ndarray:
         total = 0
         for model in models:
             transform = model.backbone.transform
-            picture = transform.eval_view(load_picture(catalog.image_root / names[0])) if names else transform.placeholder()
+            picture = (
+                transform.eval_view(load_picture(catalog.image_root / names[0])) if names else transform.placeholder()
+            )
             ids = model.backbone.tokenize([text], MAX_LEN).input_ids.long()
             views = [picture, picture.flip(-1)] if tta else [picture]
             for view in views:

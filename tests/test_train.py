@@ -116,7 +116,9 @@ def test_the_rate_falls_linearly_after_the_warm_up(backbone, catalog, tree):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    assert [r.learning_rates["head"] for r in results] == pytest.approx([expected[3], expected[7], expected[11], expected[15]])
+    assert [r.learning_rates["head"] for r in results] == pytest.approx(
+        [expected[3], expected[7], expected[11], expected[15]]
+    )
     assert expected[15] > 0
 
 
