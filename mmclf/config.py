@@ -260,12 +260,13 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[st
             yield f"{prefix}{key}", value
 
 
-def _known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """Dotted names of all keys and sections, in the order of declaration."""
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+            keys += known_keys(field.annotation, f"{prefix}{name}.")
     return keys
 
 
@@ -273,7 +274,7 @@ def _explain(key: str, issue: Any) -> str:
     """One pydantic error as a sentence about the key."""
     kind, found = issue["type"], issue["input"]
     if kind == "extra_forbidden":
-        known = _known_keys()
+        known = known_keys()
         parent, _, name = key.rpartition(".")
         # the right name in the wrong section, else a slip of the pen
         same_name = [k for k in known if k.rpartition(".")[2] == name]

@@ -23,7 +23,7 @@ CROP_SCALE = [0.08, 1.0]  # torchvision's defaults, which the recipe keeps
 CROP_RATIO = [3 / 4, 4 / 3]
 # a picture more elongated than this would be resized to gigabytes before its crop
 MAX_ELONGATION = 100
-MAX_PIXELS = 178_956_970  # where Pillow itself suspects a decompression bomb
+MAX_PIXELS = 178_956_970  # where Pillow refuses a decompression bomb; some packages switch its check off
 
 
 def load_picture(path: Path) -> Image.Image:
