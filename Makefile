@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow check format ui clean
+.PHONY: help setup demo test test-slow test-real check format ui clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,11 +21,14 @@ $(STAMP): pyproject.toml
 demo: setup  ## draw a catalogue, then stage1 -> stage2 -> infer on a tiny CLIP, all by `mlflow run`
 	PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local --experiment-name demo
 
-test: setup  ## every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+test: setup  ## every test but the slow and the real ones
+	$(BIN)/python -m pytest -m "not slow and not real"
 
 test-slow: setup  ## the slow tests: ViT-L/14 with random weights (24 GiB)
 	$(BIN)/python -m pytest -m slow
+
+test-real: setup  ## the chain on real products, where MMCLF_REAL_DATA (../shared/data) is
+	$(BIN)/python -m pytest -m real -s
 
 check: setup  ## lint, format, types
 	$(BIN)/ruff check .

@@ -55,8 +55,8 @@ def run(
     options = parser.parse_args(argv)
     with contextlib.suppress(ValueError):  # not in the main thread, or not on this system
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # closes the run on the way out
-    # a user can't act on what libraries tell each other; `python -W` and pytest still decide if they set anything
-    if not sys.warnoptions:
+    # a user can't act on what libraries tell each other; `python -W` and a calling program decide for themselves
+    if argv is None and not sys.warnoptions:
         warnings.filterwarnings("ignore")
     try:
         with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result

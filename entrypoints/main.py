@@ -54,7 +54,7 @@ demo: done in {clock(seconds)}
   stage 2, fine-tuned:      {stage2["cv_top1_mean"]:.3f} top-1 over {stage2["folds"]} folds
   unseen test rows:         {top1:.3f} top-1, where chance is {chance:.3f} ({shop.classes} classes)
   predictions:              {_relative(Path(scored["output"]))}
-  every run, side by side:  make ui, then open http://127.0.0.1:5000/#/experiments/{experiment}
+  every run, side by side:  make ui, then open http://127.0.0.1:5000/#/experiments/{experiment}/runs
 """)
     return {
         "run_id": record.info.run_id,

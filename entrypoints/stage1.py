@@ -37,7 +37,7 @@ def stage1(options: argparse.Namespace) -> dict[str, Any]:
         seed_everything(config.train.seed, "head", fold)
         return build_head(backbone, config, classes)
 
-    return train_folds("stage1", config, data, load, make_head, {})
+    return train_folds("stage1", config, data, load(), load, make_head, {})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

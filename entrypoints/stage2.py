@@ -48,7 +48,8 @@ def stage2(options: argparse.Namespace) -> dict[str, Any]:
     def load() -> Backbone:
         return load_backbone(config.model.name, config.model.pretrained, config.data.img_size)
 
-    stage1 = _choose(candidates, config, data, load().identity.weights_sha256)
+    backbone = load()
+    stage1 = _choose(client, candidates, config, data, backbone.identity.weights_sha256)
     checkpoints = {c.meta.fold: c for c in tracking.fold_checkpoints(client, stage1)}
     say(f"stage2: starts from stage-1 run {stage1.info.run_id}")
 
@@ -57,7 +58,7 @@ def stage2(options: argparse.Namespace) -> dict[str, Any]:
         load_head(head, checkpoints[fold])
         return head
 
-    return train_folds("stage2", config, data, load, make_head, {"stage1_run": stage1.info.run_id})
+    return train_folds("stage2", config, data, backbone, load, make_head, {"stage1_run": stage1.info.run_id})
 
 
 def _candidates(client: MlflowClient, run_id: str) -> list[Run]:
@@ -78,20 +79,20 @@ def _where(options: argparse.Namespace, config: Config, candidates: list[Run]) -
     return options.csv or tags["csv"], options.images or tags["images"]
 
 
-def _choose(candidates: list[Run], config: Config, data: Data, weights_sha256: str) -> Run:
+def _choose(client: MlflowClient, candidates: list[Run], config: Config, data: Data, weights_sha256: str) -> Run:
     """The newest stage-1 run that every chosen fold may start from.
 
     Raises:
         RunError: none fits; says why the newest one doesn't.
     """
-    reasons = [_reasons(candidate, config, data, weights_sha256) for candidate in candidates]
-    for candidate, found in zip(candidates, reasons, strict=True):
-        if not found:
+    for candidate in candidates:
+        if not _reasons(candidate, config, data, weights_sha256):
             return candidate
-    newest = candidates[0].info.run_id
+    newest = candidates[0]
+    reasons = _class_reasons(client, newest, data) or _reasons(newest, config, data, weights_sha256)
     raise RunError(
-        f"no stage-1 run fits this stage 2 ({len(candidates)} looked at); stage-1 run {newest}: "
-        + "; ".join(reasons[0])
+        f"no stage-1 run fits this stage 2 ({len(candidates)} looked at); stage-1 run {newest.info.run_id}: "
+        + "; ".join(reasons)
         + ". Give stage 2 the same settings, or run stage1 with these"
     )
 
@@ -107,18 +108,22 @@ def _config_reasons(candidate: Run, config: Config) -> list[str]:
     return found
 
 
+def _class_reasons(client: MlflowClient, candidate: Run, data: Data) -> list[str]:
+    """Which classes only one of the two stages has; empty where they are the same."""
+    there = tracking.fold_checkpoints(client, candidate)[0].meta.classes
+    differing = sorted(set(there) ^ set(data.catalog.classes))
+    if not differing:
+        return []
+    return [f"its classes differ ({', '.join(map(repr, differing[:5]))} in one of the two only)"]
+
+
 def _reasons(candidate: Run, config: Config, data: Data, weights_sha256: str) -> list[str]:
     """Why a stage-1 run can't be started from; empty where it can."""
     found = _config_reasons(candidate, config)
     tags = candidate.data.tags
     same_data = tags.get("split") == data.split
     if not same_data:
-        there = set(tags.get("classes", "").split("\x1f"))
-        differing = sorted(there ^ set(data.catalog.classes))
-        if differing:
-            found.append(f"its classes differ ({', '.join(map(repr, differing[:5]))} in one of the two only)")
-        else:
-            found.append("its rows, labels or folds differ (table, label column, groups, train.folds, train.seed)")
+        found.append("its rows, labels or folds differ (table, label column, groups, train.folds, train.seed)")
     if not found and tags.get("backbone") != weights_sha256:
         found.append("its backbone had other weights under the same name")
     missing = sorted(set(map(str, data.chosen)) - set(tags.get("folds", "").split(",")), key=int)

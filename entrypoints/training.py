@@ -1,5 +1,6 @@
 """The body that stage1 and stage2 share: every fold is trained, recorded and summed up."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def train_folds(
     stage: str,
     config: Config,
     data: Data,
-    load: Callable[[], Backbone],
+    backbone: Backbone,
+    reload: Callable[[], Backbone],
     make_head: Callable[[Backbone, int], Head],
     extra_tags: dict[str, str],
 ) -> dict[str, Any]:
@@ -61,7 +63,8 @@ def train_folds(
         stage: "stage1" or "stage2".
         config: resolved.
         data: catalogue and folds.
-        load: makes the pretrained backbone; called once a fold where the towers are trained, else once.
+        backbone: pretrained, for the first fold, and for all folds where it stays frozen.
+        reload: makes it again for the later folds, where the one before has trained it.
         make_head: makes the head that a fold starts from.
         extra_tags: of the parent run.
 
@@ -71,7 +74,6 @@ def train_folds(
     device = pick_device()
     precision = pick_precision(device, config.train.amp)
     say(f"{stage}: {device.type} in {precision.name} ({precision.reason})")
-    backbone = load()
     tokens = backbone.tokenize(data.catalog.texts, config.data.max_len)
     if tokens.truncated:
         share = tokens.truncated / len(data.catalog)
@@ -90,7 +92,7 @@ def train_folds(
         )
         for number, fold in enumerate(data.chosen):
             if config.model.clip_trainable and number:  # the last fold changed the towers
-                backbone = load()
+                backbone = reload()
             head = make_head(backbone, fold)
             model = Classifier(backbone, head, precision, clip_trainable=config.model.clip_trainable)
             with record.fold(fold) as fold_record:
@@ -108,6 +110,7 @@ def train_folds(
                     on_epoch=_reporter(stage, config.train.epochs, fold_record),
                 )
                 fold_record.finish(checkpoint, outcome.table, outcome.unreadable)
+                shutil.rmtree(checkpoint)  # the run has it now
             unreadable.update(outcome.unreadable)
         say_unreadable(sorted(unreadable))
         figures = record.finish(data.catalog)

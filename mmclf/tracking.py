@@ -46,6 +46,7 @@ from .train import EpochResult
 CHECKPOINT, OOF, PREDICTIONS = "checkpoint", "oof.parquet", "probabilities.parquet"
 # MLflow cuts longer parameter values off by an error
 MAX_PARAM = 6000
+EXPERIMENT_KIND = "mlflow.experimentKind"
 
 
 def connect() -> MlflowClient:
@@ -184,7 +185,7 @@ def record_stage(
     } | dict(extra or {})
     with _start_run(f"{stage} {_short_name(config)}") as active:
         mlflow.set_tags(tags | {"role": "parent", "csv": str(catalog.table_path.resolve())})
-        mlflow.set_tags({"images": str(catalog.image_root.resolve()), "classes": "\x1f".join(catalog.classes)})
+        mlflow.set_tag("images", str(catalog.image_root.resolve()))
         _log_config(config)
         mlflow.log_metrics({f"data/{name}": value for name, value in catalog.summary().items()})
         mlflow.log_text(config.to_yaml(), "config.yaml")
@@ -351,12 +352,20 @@ def _download_folder() -> Path:
 def _start_run(name: str) -> Iterator[Run]:
     with mlflow.start_run(run_name=name, log_system_metrics=True) as active:
         mlflow.set_tag("mlflow.runName", name)  # a run that `mlflow run` made has a random name
+        _show_runs_first(active.info.experiment_id)
         try:
             yield active
         except BaseException as error:
             with contextlib.suppress(MlflowException):
                 mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
             raise
+
+
+def _show_runs_first(experiment_id: str) -> None:
+    """Have the UI open the experiment as model training; unasked, it opens on traces of language models."""
+    client = MlflowClient()
+    if EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
+        client.set_experiment_tag(experiment_id, EXPERIMENT_KIND, "custom_model_development")
 
 
 def _log_config(config: Config) -> None:

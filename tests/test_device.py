@@ -93,8 +93,16 @@ def test_the_best_device_is_picked(monkeypatch, cuda, mps, kind):
 
 @pytest.mark.parametrize(
     ("device", "wanted", "cores", "workers"),
-    [(CPU, None, 8, 0), (MPS, None, 8, 0), (CUDA, None, 4, 3), (CUDA, None, 64, 8), (CUDA, None, 1, 0)]
-    + [(CPU, 3, 1, 3), (CUDA, 0, 64, 0), (CUDA, 12, 4, 12)],
+    [
+        (CPU, None, 8, 0),
+        (MPS, None, 8, 0),
+        (CUDA, None, 4, 3),
+        (CUDA, None, 64, 8),
+        (CUDA, None, 1, 0),
+        (CPU, 3, 1, 3),
+        (CUDA, 0, 64, 0),
+        (CUDA, 12, 4, 12),
+    ],
 )
 def test_workers_are_as_configured_or_fit_the_machine(monkeypatch, device, wanted, cores, workers):
     machine(monkeypatch, cores=cores)
