@@ -38,10 +38,17 @@ class Classifier(nn.Module):
             parameter.requires_grad_(clip_trainable)
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Training mode; frozen towers stay in eval mode (batch norm, dropout, patch dropout)."""
+        """Training mode; frozen towers stay in eval mode (batch norm, dropout, patch dropout).
+
+        Towers that are trained keep the batch-norm statistics of their pretraining: those of a small batch of random
+        crops are noise, and validation sees other pictures. CLIP's own transformers have no such layer.
+        """
         super().train(mode)
         if not self.clip_trainable:
             self.backbone.eval()
+        for module in self.backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
         return self
 
     def image_features(self, batch: Batch, images: torch.Tensor | None = None) -> torch.Tensor:
