@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+import time
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_track_prints_plain_lines_where_stderr_is_no_terminal(capsys, monkeypatc
 
 def test_track_waits_between_two_plain_lines(capsys, monkeypatch):
     now = iter([0.0, 4.0, 11.0, 12.0, 25.0, 30.0])  # the start, then after each item
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
     assert len(list(track(range(5), 5, "reading"))) == 5
     # 11 s for 2 of 5: 16.5 s for the other 3; 25 s for 4 of 5: 6.25 s for the last
     assert capsys.readouterr().err == "reading: 2/5, 16 s left\nreading: 4/5, 6 s left\n"

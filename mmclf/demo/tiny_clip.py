@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from . import whole_folder
 from .shapes import COLOURS, GROUNDS, SHAPES, draw_picture
 
-FORMAT = 1  # raise it when the same parameters make another model than before
+FORMAT = 2  # raise it when the same parameters make another model than before
 MARKER = "tiny_clip.json"
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
@@ -35,6 +35,7 @@ STEPS = 800
 _ROUNDS = 14  # pictures of each shape in each colour, all of them drawn before the first step
 _MIXED_BATCH = 32
 _SPREAD_TEXTS = 1024
+_NORM = 10.0  # mean length of the text features, the order of CLIP's own; the image tower's come out at 16
 _PEAK_RATE = 1e-3
 _TEMPLATES = (
     "a {colour} {shape}",
@@ -84,7 +85,7 @@ def _spread_texts(model: CLIP) -> None:
     model.ln_final.bias -= states.mean(dim=0)
     strengths, directions = torch.linalg.eigh(torch.cov(states.T))
     strengths = strengths.clamp(min=1e-4 * float(strengths.max()))
-    model.text_projection.copy_(directions / (strengths * len(strengths)).sqrt())
+    model.text_projection.copy_(directions * (_NORM / (strengths * len(strengths)).sqrt()))
 
 
 @torch.no_grad()
