@@ -46,7 +46,6 @@ from .train import EpochResult
 CHECKPOINT, OOF, PREDICTIONS = "checkpoint", "oof.parquet", "probabilities.parquet"
 # MLflow cuts longer parameter values off by an error
 MAX_PARAM = 6000
-EXPERIMENT_KIND = "mlflow.experimentKind"
 
 
 def connect() -> MlflowClient:
@@ -352,20 +351,12 @@ def _download_folder() -> Path:
 def _start_run(name: str) -> Iterator[Run]:
     with mlflow.start_run(run_name=name, log_system_metrics=True) as active:
         mlflow.set_tag("mlflow.runName", name)  # a run that `mlflow run` made has a random name
-        _show_runs_first(active.info.experiment_id)
         try:
             yield active
         except BaseException as error:
             with contextlib.suppress(MlflowException):
                 mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
             raise
-
-
-def _show_runs_first(experiment_id: str) -> None:
-    """Have the UI open the experiment as model training; unasked, it opens on traces of language models."""
-    client = MlflowClient()
-    if EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
-        client.set_experiment_tag(experiment_id, EXPERIMENT_KIND, "custom_model_development")
 
 
 def _log_config(config: Config) -> None:
