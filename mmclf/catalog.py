@@ -240,10 +240,13 @@ def _read_table(path: Path, key: str = "--csv") -> pd.DataFrame:
     # pandas takes surplus leading fields of every row for an index
     if not isinstance(table.index, pd.RangeIndex):
         raise TableError(f"{path}: its rows have more fields than its header has columns ({', '.join(table.columns)})")
+    # `id, title` means `id,title`
+    names = [name.strip() for name in names]
     # pandas renames a repeated column without a word
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise TableError(f"{path}: column {twice[0]!r} stands twice in the header; rename one of them")
+    table.columns = pd.Index(names)
     return table.fillna("")
 
 

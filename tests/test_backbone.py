@@ -215,3 +215,25 @@ def test_a_timm_and_a_hugging_face_tower_work_through_the_same_interface(dual_fo
 def test_a_timm_tower_takes_another_img_size(dual_folder):
     backbone = load_backbone(f"local-dir:{dual_folder}", None, 96)
     assert backbone.encode_image(torch.randn(1, 3, 96, 96)).shape == (1, 24)
+
+
+def test_a_siglip_style_tower_gets_every_row_padded_to_its_context(tmp_path):
+    """It attends to its padding and pools the last position, so a shorter row would be another text."""
+    text_cfg = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    text_cfg |= {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}
+    vision_cfg = {"image_size": SIZE, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16}
+    model_cfg = {"embed_dim": 24, "custom_text": True, "vision_cfg": vision_cfg, "text_cfg": text_cfg}
+    preprocess_cfg = {"size": [SIZE, SIZE], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    model = open_clip.create_model(f"local-dir:{tmp_path}", load_weights=False)
+    save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")
+    backbone = load_backbone(f"local-dir:{tmp_path}", None, SIZE)
+    tokens = backbone.tokenize(["a red shirt"], 12)
+    assert tokens.input_ids.shape == (1, 16)
+    features = backbone.encode_text(tokens.input_ids.long())
+    torch.testing.assert_close(features, model.eval().encode_text(tokens.input_ids.long()))
+    # its last position is a padded one, and what stands there matters
+    changed = tokens.input_ids.long().clone()
+    changed[0, -1] = 5
+    assert not torch.allclose(features, backbone.encode_text(changed), atol=1e-4)

@@ -431,3 +431,11 @@ def test_paths_may_be_strings(root):
     path = write_csv(root.parent / "train.csv", HEADER, ROWS)
     found = read_catalog(str(path), str(root), DataConfig(), training=True)
     assert (found.table_path, found.image_root) == (path, Path(root))
+
+
+def test_spaces_around_a_column_name_do_not_hide_the_column(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.png").touch()
+    (tmp_path / "t.csv").write_text("id, title ,categories\n1,Red shirt,A\n2,Oak table,B\n")
+    found = read_catalog(tmp_path / "t.csv", tmp_path / "images", DataConfig(), training=True)
+    assert found.texts == ["Red shirt", "Oak table"]
