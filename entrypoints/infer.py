@@ -120,9 +120,13 @@ def _config(options: argparse.Namespace, trained: Config) -> Config:
     tree = trained.model_dump(mode="json")
     if options.config:
         for section, values in read_yaml(Path(options.config)).items():
-            if isinstance(values, dict) and section in ("data", "infer"):
+            if section in ("model", "train"):
+                continue  # the run has its own
+            if section in tree and isinstance(values, dict):
                 tree[section].update(values)
-    config = absolute_paths(build_config(tree, options.overrides))
+            else:
+                tree[section] = values  # not a section; named as such below
+    config = absolute_paths(build_config(tree, options.overrides, source=options.config or "configuration"))
     changed = [
         key
         for key, value in config.flat().items()

@@ -319,6 +319,7 @@ BAD_INPUT = [
     ("stage2", ["--overrides", "model.hidden_dim=33"], ["model.hidden_dim is 32 there and 33 here"]),
     ("stage2", ["--overrides", "model.clip_trainable=false"], ["model.clip_trainable"]),
     ("infer", ["{score}", "--overrides", "train.epochs=4"], ["train.epochs belongs to training"]),
+    ("infer", ["{score}", "--config", "{odd}"], ["odd.yaml", "dta"]),
     ("infer", ["{score}", "--fold", "7"], ["has no finished fold 7"]),
     ("infer", ["{score}", "--stage2-run", "{stage1}"], ["is stage1", "give a run of stage2"]),
     ("infer", ["{score}", "--stage2-run", "{fold}"], ["is a fold of stage1", "give a run of stage2"]),
@@ -334,11 +335,15 @@ BAD_INPUT = [
     ("stage", "options", "words"), BAD_INPUT, ids=lambda v: " ".join(v)[:60] if isinstance(v, list) else v
 )
 def test_bad_input_is_named_and_leaves_no_run(project, chain, call, tmp_path, stage, options, words):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "odd.yaml").write_text("dta: {img_size: 48}\n")
     known = {
         "csv": project.shop.train_csv,
         "test": project.shop.test_csv,
         "images": project.shop.images,
-        "empty": tmp_path,
+        "empty": empty,
+        "odd": tmp_path / "odd.yaml",
         "stage1": chain["stage1"]["run_id"],
         "infer": chain["infer"]["run_id"],
         "fold": children(project, chain["stage1"]["run_id"])[0].info.run_id,
