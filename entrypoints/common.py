@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mmclf import tracking
-from mmclf.backbone import LOCAL_DIR
 from mmclf.config import Config, load_config
 from mmclf.errors import ConfigError, FoldError, MmclfError
+from mmclf.identity import LOCAL_DIR
 from mmclf.progress import say
 
 OPTIONS = {
@@ -68,7 +68,8 @@ def run(
     except KeyboardInterrupt:
         print("interrupted; finished folds are kept", file=sys.stderr)
         return 130
-    print(json.dumps(figures, ensure_ascii=False))
+    if figures:  # none in a process that isn't the first of several
+        print(json.dumps(figures, ensure_ascii=False))
     return 0
 
 
@@ -120,8 +121,8 @@ def describe(summary: dict[str, int]) -> str:
     return ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in summary.items())
 
 
-def say_unreadable(unreadable: Sequence[str]) -> None:
-    """Name the first few pictures that were replaced by the placeholder."""
-    if unreadable:
-        more = f" and {len(unreadable) - 3:,} more" if len(unreadable) > 3 else ""
-        say(f"warning: {len(unreadable):,} unreadable pictures became black: {'; '.join(unreadable[:3])}{more}")
+def say_unreadable(examples: Sequence[str], count: int) -> None:
+    """Name the first few of the pictures that were replaced by the placeholder."""
+    if count:
+        more = f" and {count - 3:,} more" if count > 3 else ""
+        say(f"warning: {count:,} unreadable pictures became black: {'; '.join(examples[:3])}{more}")

@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,11 +18,11 @@ from mlflow.tracking import MlflowClient
 
 from mmclf import tracking
 from mmclf.errors import ConfigError, RunError
-from mmclf.probabilities import average, read_table
+from mmclf.probabilities import average, read_table, write_parts
 from mmclf.progress import say
 
 from .common import run
-from .infer import store
+from .infer import SUBMISSION, result_folder
 
 DEFAULTS = {"runs": "", "weights": "", "out": ""}
 
@@ -35,14 +36,18 @@ def ensemble(options: argparse.Namespace) -> dict[str, Any]:
     names = [f"run {r.info.run_id}" for r in runs]
     tables = [read_table(tracking.artifact_path(r, tracking.PREDICTIONS)) for r in runs]
     table = average(tables, weights, names)
-    header = pd.read_csv(tracking.artifact_path(runs[0], "submission.csv"), nrows=0).columns
+    header = pd.read_csv(tracking.artifact_path(runs[0], SUBMISSION), nrows=0).columns
     say(f"ensemble: {len(table):,} rows, averaged over {', '.join(names)}")
     if len(runs) == 1:
         say("note: there is only one run to average; score at another data.img_size, or with another stage-2 run")
     tags = {"source_runs": ",".join(r.info.run_id for r in runs), "weights": options.weights}
     with tracking.record_scores("ensemble", f"ensemble of {len(runs)}", tags) as record:
-        seconds = time.perf_counter() - start
-        output = store(record, table, header[0], header[1], {"rows": len(table), "seconds": seconds}, "", options.out)
+        with result_folder(record, "", options.out) as folder:
+            with write_parts(folder / tracking.PREDICTIONS, folder / SUBMISSION, header[0], header[1]) as write:
+                write(table)
+            seconds = time.perf_counter() - start
+            tracking.log_facts({}, {"rows": len(table), "seconds": seconds})
+        output = str(Path(options.out) / SUBMISSION if options.out else tracking.artifact_path(record, SUBMISSION))
     return {
         "run_id": record.info.run_id,
         "runs": len(runs),

@@ -6,10 +6,11 @@ Another scale is `--overrides data.img_size=280`; `ensemble` averages the runs.
 """
 
 import argparse
+import contextlib
+import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ from mmclf import tracking
 from mmclf.catalog import read_catalog
 from mmclf.checkpoint import Checkpoint
 from mmclf.config import Config, build_config, read_yaml
-from mmclf.device import pick_device, pick_precision
+from mmclf.device import allow_tf32, pick_device, pick_precision
 from mmclf.errors import ConfigError, RunError
-from mmclf.predict import check_classes, predict_catalog
-from mmclf.probabilities import ProbabilityTable, write_submission
+from mmclf.files import atomic_path
+from mmclf.predict import Scoring, check_classes
+from mmclf.probabilities import ProbabilityTable, write_parts
 from mmclf.progress import clock, say
+from mmclf.speed import peak_memory
 
 from .common import absolute_paths, describe, parse_fold, run, say_unreadable
 
+SUBMISSION = "submission.csv"
 DEFAULTS = {
     "csv": None,
     "images": None,
@@ -57,45 +61,47 @@ def infer(options: argparse.Namespace) -> dict[str, Any]:
         say(f"warning: the run holds {len(checkpoints)} of {expected} folds; the others were not trained in it")
     tags = {"source_run": source.info.run_id, "folds": _folds(checkpoints), "img_size": str(config.data.img_size)}
     with tracking.record_scores("infer", f"infer {catalog.table_path.name}", tags, catalog) as record:
-        start = time.perf_counter()
         device = pick_device()
+        allow_tf32(device)
         precision = pick_precision(device, config.train.amp)
-        prediction = predict_catalog(
-            catalog, checkpoints, config.data, config.infer, device=device, precision=precision
-        )
-        seconds = time.perf_counter() - start
-        say_unreadable(prediction.unreadable)
-        table = ProbabilityTable(catalog.ids, meta.classes, prediction.probabilities)
-        figures = {
-            "rows": len(catalog),
-            "seconds": seconds,
-            "rows_per_second": len(catalog) / seconds,
-            "data/unreadable_pictures": len(prediction.unreadable),
-            "data/truncated_texts": prediction.truncated,
-        }
-        output = store(record, table, meta.id_col, meta.label_col, figures, config.to_yaml(), options.out)
+        scoring = Scoring(catalog, checkpoints, config.data, config.infer, device=device, precision=precision)
+        with result_folder(record, config.to_yaml(), options.out) as folder:
+            paths = folder / tracking.PREDICTIONS, folder / SUBMISSION
+            with write_parts(*paths, meta.id_col, meta.label_col) as write:
+                for rows, probabilities in scoring:
+                    write(ProbabilityTable([catalog.ids[row] for row in rows], meta.classes, probabilities))
+            seconds = scoring.watch.seconds
+            tracking.log_facts(
+                {"precision": precision.name, "device": device.type},
+                {
+                    "rows": len(catalog),
+                    "seconds": seconds,
+                    "speed/rows_per_second": len(catalog) / seconds,
+                    "speed/data_wait": scoring.watch.wait_share,
+                    "speed/peak_memory_mib": peak_memory(device),
+                    "data/unreadable_pictures": scoring.unreadable,
+                    "data/truncated_texts": scoring.truncated,
+                },
+            )
+        say_unreadable(scoring.examples, scoring.unreadable)
+        output = str(Path(options.out) / SUBMISSION if options.out else tracking.artifact_path(record, SUBMISSION))
     say(f"infer: {len(catalog):,} rows in {clock(seconds)}, {len(catalog) / seconds:.1f} rows/s -> {output}")
     return {"run_id": record.info.run_id, "rows": len(catalog), "seconds": round(seconds, 1), "output": output}
 
 
-def store(
-    record: Run, table: ProbabilityTable, id_col: str, label_col: str, figures: dict[str, float], config: str, out: str
-) -> str:
-    """Store the result files in the run, and copy them to `out` where it is given; says where the submission lies."""
+@contextlib.contextmanager
+def result_folder(record: Run, config: str, out: str) -> Iterator[Path]:
+    """A folder whose files are stored in the run when the block ends well, and copied to `out` where it is given."""
     with tempfile.TemporaryDirectory(prefix="mmclf-") as name:
         folder = Path(name)
-        write_submission(folder / "submission.csv", table, id_col, label_col)
-        table.write(folder / tracking.PREDICTIONS)
+        yield folder
+        if out:
+            for path in sorted(folder.iterdir()):
+                with atomic_path(Path(out) / path.name) as draft:
+                    shutil.copyfile(path, draft)
         if config:
             (folder / "config.yaml").write_text(config, encoding="utf-8")
-        tracking.log_files(record, folder, figures)
-    stored = tracking.artifact_path(record, "submission.csv")
-    if not out:
-        return str(stored)
-    Path(out).mkdir(parents=True, exist_ok=True)
-    write_submission(Path(out) / "submission.csv", table, id_col, label_col)
-    table.write(Path(out) / tracking.PREDICTIONS)
-    return str(Path(out) / "submission.csv")
+        tracking.log_files(record, folder)
 
 
 def _source(client: MlflowClient, options: argparse.Namespace) -> Run:

@@ -4,19 +4,25 @@ python -m entrypoints.stage1 --csv train.csv --images images/
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from mmclf import tracking
-from mmclf.backbone import Backbone, load_backbone
+from mmclf.cache import open_cache
 from mmclf.checkpoint import build_head
+from mmclf.crossval import feature_loaders
+from mmclf.device import pick_device, pick_precision
 from mmclf.errors import ConfigError
-from mmclf.model import Head
+from mmclf.features import Features
+from mmclf.identity import LazyBackbone
+from mmclf.model import FeatureClassifier
+from mmclf.progress import say
 from mmclf.seeds import seed_everything
 
 from .common import read_config, run
-from .training import read_data, train_folds
+from .training import FoldSetup, read_data, say_truncated, train_folds
 
 DEFAULTS = {"csv": None, "images": None, "config": "configs/stage1.yaml", "overrides": "", "fold": "all"}
 
@@ -26,18 +32,30 @@ def stage1(options: argparse.Namespace) -> dict[str, Any]:
     config = read_config(options)
     if config.model.clip_trainable:
         raise ConfigError(f"{options.config}: model.clip_trainable is true, but stage 1 keeps the towers frozen")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("stage 1 needs one process only: start it without torchrun; stage 2 runs on several")
     data = read_data(options.csv, options.images, options.fold, config)
     tracking.connect()
-    classes = len(data.catalog.classes)
+    device = pick_device()
+    precision = pick_precision(device, config.train.amp)
+    cache = open_cache()
+    say(f"stage1: {device.type} in {precision.name} ({precision.reason}); features in {cache.root}")
+    backbone = LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)
+    seed = config.train.seed
+    features = Features(data.catalog, backbone, config.data, seed=seed, precision=precision, device=device, cache=cache)
+    features.texts()
+    say_truncated(features.truncated, data, config)
 
-    def load() -> Backbone:
-        return load_backbone(config.model.name, config.model.pretrained, config.data.img_size)
+    def setup(fold: int) -> FoldSetup:
+        seed_everything(seed, "head", fold)
+        model = FeatureClassifier(build_head(backbone.card.identity, config, len(data.catalog.classes)))
+        return FoldSetup(model, *feature_loaders(features, data.catalog, data.folds, fold, config))
 
-    def make_head(backbone: Backbone, fold: int) -> Head:
-        seed_everything(config.train.seed, "head", fold)
-        return build_head(backbone, config, classes)
+    def facts() -> dict[str, float]:
+        return features.ledger.figures() | {"data/truncated_texts": features.truncated}
 
-    return train_folds("stage1", config, data, load(), load, make_head, {})
+    tags = {"precision": precision.name, "device": device.type}
+    return train_folds("stage1", config, data, backbone.card, setup, tags, facts, device=device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

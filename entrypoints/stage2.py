@@ -1,6 +1,7 @@
 """Stage 2: the towers are fine-tuned with the head, each fold from the same fold's stage-1 best.
 
     python -m entrypoints.stage2
+    torchrun --nproc-per-node 4 -m entrypoints.stage2       # on four GPUs
 
 Table and pictures default to those of the stage-1 run, and that run to the newest finished one of the
 experiment that has the same rows in the same folds, the same backbone and the same head.
@@ -16,14 +17,18 @@ from mlflow.tracking import MlflowClient
 
 from mmclf import tracking
 from mmclf.backbone import Backbone, load_backbone
+from mmclf.cache import open_cache
 from mmclf.checkpoint import build_head, load_head
 from mmclf.config import Config
+from mmclf.crossval import tower_loaders
+from mmclf.device import allow_tf32, pick_device, pick_precision
+from mmclf.distributed import World, join_world
 from mmclf.errors import ConfigError, RunError
-from mmclf.model import Head
+from mmclf.model import Classifier
 from mmclf.progress import say
 
 from .common import read_config, run
-from .training import Data, read_data, train_folds
+from .training import Data, FoldSetup, read_data, say_truncated, train_folds
 
 DEFAULTS = {
     "csv": "",
@@ -40,25 +45,66 @@ def stage2(options: argparse.Namespace) -> dict[str, Any]:
     config = read_config(options)
     if not config.model.clip_trainable:
         raise ConfigError(f"{options.config}: model.clip_trainable is false, but stage 2 trains the towers")
+    with join_world() as world:
+        return _train(options, config, world)
+
+
+def _train(options: argparse.Namespace, config: Config, world: World) -> dict[str, Any]:
+    """The work of one process."""
+    # the main process goes first: it makes the store where there is none, and what it finds is what all start from
+    found = _candidates(tracking.connect(), options.stage1_run) if world.is_main else []
+    run_ids = world.from_main([candidate.info.run_id for candidate in found])
     client = tracking.connect()
-    candidates = _candidates(client, options.stage1_run)
+    candidates = found or [tracking.get_run(client, run_id) for run_id in run_ids]
     csv, images = _where(options, config, candidates)
-    data = read_data(csv, images, options.fold, config)
+    data = read_data(csv, images, options.fold, config, quiet=not world.is_main)
+    device = pick_device(world.local_rank)
+    precision = pick_precision(device, config.train.amp)
+    allow_tf32(device)
 
     def load() -> Backbone:
-        return load_backbone(config.model.name, config.model.pretrained, config.data.img_size)
+        return load_backbone(
+            config.model.name,
+            config.model.pretrained,
+            config.data.img_size,
+            patch_dropout=config.train.patch_dropout,
+        )
 
     backbone = load()
-    stage1 = _choose(client, candidates, config, data, backbone.identity.weights_sha256)
+    card = backbone.card
+    stage1 = _choose(client, candidates, config, data, card.identity.weights_sha256)
     checkpoints = {c.meta.fold: c for c in tracking.fold_checkpoints(client, stage1)}
-    say(f"stage2: starts from stage-1 run {stage1.info.run_id}")
+    tokens = backbone.tokenize(data.catalog.texts, config.data.max_len)
+    cache = open_cache()
+    if world.is_main:
+        processes = "" if world.size == 1 else f"{world.size} processes on "
+        say(f"stage2: {processes}{device.type} in {precision.name} ({precision.reason})")
+        say(f"stage2: starts from stage-1 run {stage1.info.run_id}")
+        say_truncated(tokens.truncated, data, config)
+    fresh = [backbone]  # the one that is loaded already serves the first fold
 
-    def make_head(backbone: Backbone, fold: int) -> Head:
-        head = build_head(backbone, config, len(data.catalog.classes))
+    def setup(fold: int) -> FoldSetup:
+        towers = fresh.pop() if fresh else load()
+        towers.prepare_training(compiled=config.train.compile, checkpointing=config.train.grad_checkpointing)
+        head = build_head(card.identity, config, len(data.catalog.classes))
         load_head(head, checkpoints[fold])
-        return head
+        loaders = tower_loaders(
+            card, tokens, data.catalog, data.folds, fold, config, device=device, cache=cache, world=world
+        )
+        return FoldSetup(Classifier(towers, head, precision, clip_trainable=True), *loaders)
 
-    return train_folds("stage2", config, data, backbone, load, make_head, {"stage1_run": stage1.info.run_id})
+    tags = {"precision": precision.name, "device": device.type, "processes": str(world.size)}
+    return train_folds(
+        "stage2",
+        config,
+        data,
+        card,
+        setup,
+        tags | {"stage1_run": stage1.info.run_id},
+        lambda: {"data/truncated_texts": tokens.truncated},
+        device=device,
+        world=world,
+    )
 
 
 def _candidates(client: MlflowClient, run_id: str) -> list[Run]:

@@ -1,5 +1,6 @@
 """The body that stage1 and stage2 share: every fold is trained, recorded and summed up."""
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -8,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mmclf import tracking
-from mmclf.backbone import Backbone
+from mmclf.batches import Loader
 from mmclf.catalog import Catalog, read_catalog
 from mmclf.config import Config
 from mmclf.crossval import train_fold
-from mmclf.device import pick_device, pick_precision
+from mmclf.distributed import World
+from mmclf.features import FeatureLoader
 from mmclf.folds import assign_folds, fold_warnings, split_digest
-from mmclf.model import Classifier, Head
+from mmclf.identity import BackboneCard
+from mmclf.model import Classifier, FeatureClassifier
 from mmclf.progress import clock, say
 from mmclf.train import EpochResult
 
@@ -37,25 +41,38 @@ class Data:
         return split_digest(self.catalog.ids, self.catalog.labels or [], self.folds)
 
 
-def read_data(csv: str, images: str, fold: str, config: Config) -> Data:
-    """Read the table, cut the folds, and say what was found."""
+def read_data(csv: str, images: str, fold: str, config: Config, *, quiet: bool = False) -> Data:
+    """Read the table, cut the folds, and say what was found, unless `quiet`."""
     catalog = read_catalog(csv, images, config.data, training=True)
     folds = assign_folds(catalog, config.train.folds, config.train.seed)
     data = Data(catalog, folds, choose_folds(sorted({int(f) for f in folds}), fold))
-    say(f"{catalog.table_path}: {describe(catalog.summary())}")
-    for warning in fold_warnings(catalog, folds):
-        say(f"warning: {warning}")
+    if not quiet:
+        say(f"{catalog.table_path}: {describe(catalog.summary())}")
+        for warning in fold_warnings(catalog, folds):
+            say(f"warning: {warning}")
     return data
+
+
+@dataclass(frozen=True)
+class FoldSetup:
+    """What a fold is trained with."""
+
+    model: Classifier | FeatureClassifier
+    train: Loader | FeatureLoader
+    validation: Loader | FeatureLoader
 
 
 def train_folds(
     stage: str,
     config: Config,
     data: Data,
-    backbone: Backbone,
-    reload: Callable[[], Backbone],
-    make_head: Callable[[Backbone, int], Head],
-    extra_tags: dict[str, str],
+    backbone: BackboneCard,
+    setup: Callable[[int], FoldSetup],
+    tags: dict[str, str],
+    facts: Callable[[], dict[str, float]],
+    *,
+    device: torch.device,
+    world: World | None = None,
 ) -> dict[str, Any]:
     """Train the chosen folds one after another under one parent run.
 
@@ -63,56 +80,52 @@ def train_folds(
         stage: "stage1" or "stage2".
         config: resolved.
         data: catalogue and folds.
-        backbone: pretrained, for the first fold, and for all folds where it stays frozen.
-        reload: makes it again for the later folds, where the one before has trained it.
-        make_head: makes the head that a fold starts from.
-        extra_tags: of the parent run.
+        backbone: that the models stand on.
+        setup: makes the model and the loaders of a fold, when it is its turn.
+        tags: of the parent run.
+        facts: metrics of the parent run, asked for after the folds.
+        device: to train on.
+        world: the processes that train together; only the main one records.
 
     Returns:
-        The headline figures.
+        The headline figures; nothing in the other processes.
     """
-    device = pick_device()
-    precision = pick_precision(device, config.train.amp)
-    say(f"{stage}: {device.type} in {precision.name} ({precision.reason})")
-    tokens = backbone.tokenize(data.catalog.texts, config.data.max_len)
-    if tokens.truncated:
-        share = tokens.truncated / len(data.catalog)
-        say(f"note: {share:.1%} of the texts are longer than {config.data.max_len} tokens and are cut there")
-    identity = backbone.identity
+    world = world or World()
     unreadable: set[str] = set()
-    with (
-        tempfile.TemporaryDirectory(prefix="mmclf-") as scratch,
-        tracking.record_stage(
-            stage, config, data.catalog, split=data.split, backbone=identity.weights_sha256, extra=extra_tags
-        ) as record,
-    ):
-        tracking.log_facts(
-            {"precision": precision.name, "device": device.type},
-            {"data/truncated_texts": tokens.truncated},
-        )
-        for number, fold in enumerate(data.chosen):
-            if config.model.clip_trainable and number:  # the last fold changed the towers
-                backbone = reload()
-            head = make_head(backbone, fold)
-            model = Classifier(backbone, head, precision, clip_trainable=config.model.clip_trainable)
-            with record.fold(fold) as fold_record:
-                checkpoint = Path(scratch) / f"fold-{fold}"
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mmclf-")))
+        record = None
+        if world.is_main:
+            digest = backbone.identity.weights_sha256
+            record = stack.enter_context(
+                tracking.record_stage(stage, config, data.catalog, split=data.split, backbone=digest, extra=tags)
+            )
+        for fold in data.chosen:
+            parts = setup(fold)
+            with record.fold(fold) if record else contextlib.nullcontext() as fold_record:
                 outcome = train_fold(
-                    model,
-                    tokens,
+                    parts.model,
+                    parts.train,
+                    parts.validation,
                     data.catalog,
-                    data.folds,
                     fold,
                     config,
+                    held_out=np.flatnonzero(data.folds == fold),
+                    backbone=backbone,
                     stage=stage,
                     device=device,
-                    checkpoint=checkpoint,
+                    checkpoint=scratch / f"fold-{fold}",
                     on_epoch=_reporter(stage, config.train.epochs, fold_record),
+                    world=world,
                 )
-                fold_record.finish(checkpoint, outcome.table, outcome.unreadable)
-                shutil.rmtree(checkpoint)  # the run has it now
+                if fold_record:
+                    fold_record.finish(scratch / f"fold-{fold}", outcome.table, outcome.unreadable)
+                    shutil.rmtree(scratch / f"fold-{fold}")  # the run has it now
             unreadable.update(outcome.unreadable)
-        say_unreadable(sorted(unreadable))
+        if record is None:
+            return {}
+        say_unreadable(sorted(unreadable), len(unreadable))
+        tracking.log_facts({}, facts())
         figures = record.finish(data.catalog)
     say(
         f"{stage}: top-1 {figures['cv_top1_mean']:.4f} ± {figures['cv_top1_std']:.4f}, top-3 "
@@ -121,12 +134,20 @@ def train_folds(
     return figures
 
 
-def _reporter(stage: str, epochs: int, record: tracking.FoldRecord) -> Callable[[EpochResult], None]:
+def say_truncated(truncated: int, data: Data, config: Config) -> None:
+    """Say how many texts were cut, if any."""
+    if truncated:
+        share = truncated / len(data.catalog)
+        say(f"note: {share:.1%} of the texts are longer than {config.data.max_len} tokens and are cut there")
+
+
+def _reporter(stage: str, epochs: int, record: tracking.FoldRecord | None) -> Callable[[EpochResult], None]:
     """Record each epoch, and say it in one line."""
 
     def report(result: EpochResult) -> None:
-        record.epoch(result)
-        say(_line(stage, record.fold, epochs, result))
+        if record:
+            record.epoch(result)
+            say(_line(stage, record.fold, epochs, result))
 
     return report
 

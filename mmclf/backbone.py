@@ -11,13 +11,14 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
 from open_clip.model import resize_pos_embed
+from open_clip.transformer import TextTransformer, text_global_pool
 from torch import nn
 
 from .batches import Tokens
@@ -27,43 +28,14 @@ from .errors import (
     CheckpointError,
     WeightsUnavailableError,
 )
+from .identity import HF_HUB, LOCAL_DIR, BackboneCard, BackboneIdentity, tokenizer_digest
 from .images import Transform, as_triple
 
-LOCAL_DIR = "local-dir:"
-HF_HUB = "hf-hub:"
 # learnt for contrast between the towers; a classifier doesn't use them
 UNUSED = ("logit_scale", "logit_bias")
 # resized to another img_size on loading, so no part of a backbone's identity
 RESIZED = ("positional_embedding", "pos_embed")
 RANDOM_SEED = 0  # of random weights, so that a frozen random backbone can be made again
-
-
-@dataclass(frozen=True)
-class BackboneIdentity:
-    """What makes two frozen backbones interchangeable.
-
-    Attributes:
-        name: open_clip's name, or `local-dir:PATH`; differs where the same folder lies elsewhere.
-        pretrained: weight tag, "" for random weights and for folders.
-        activation: "quick_gelu" or "gelu", of open_clip's own towers.
-        weights_sha256: of the pretrained tensors, whatever the img_size.
-        image_dim, text_dim: widths of the two features.
-    """
-
-    name: str
-    pretrained: str
-    activation: str
-    weights_sha256: str
-    image_dim: int
-    text_dim: int
-
-    def same_weights(self, other: "BackboneIdentity") -> bool:
-        """Whether both compute the same features (the name may differ)."""
-        return (self.activation, self.weights_sha256) == (other.activation, other.weights_sha256)
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return asdict(self)
 
 
 class Backbone(nn.Module):
@@ -75,16 +47,85 @@ class Backbone(nn.Module):
         self.identity = identity
         self.transform = transform
         self.tokenizer = tokenizer
+        # convolutions are faster on channels-last memory (1.5 to 3 times on a CPU in bfloat16); a vision transformer
+        # has only one, which cuts the patches
+        visual: Any = clip.visual
+        self.is_convolutional = sum(isinstance(module, nn.Conv2d) for module in visual.modules()) > 1
+        if self.is_convolutional:
+            visual.to(memory_format=torch.channels_last)
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 (n, 3, img_size, img_size), normalised -> (n, image_dim), not of unit length."""
+        """uint8 (n, 3, img_size, img_size) -> (n, image_dim), not of unit length."""
+        images = self.transform.normalise(images)
+        if self.is_convolutional:
+            images = images.contiguous(memory_format=torch.channels_last)
         features: torch.Tensor = self.clip.encode_image(images)  # type: ignore[operator]
         return features
 
     def encode_text(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """int64 (n, context) -> (n, text_dim), not of unit length."""
+        """int64 (n, length) -> (n, text_dim), not of unit length.
+
+        `length` is the whole context, or less where `cuts_text`: then the result is the same.
+        """
+        text = self._text_tower
+        if input_ids.shape[1] < self._context()[0] and self._is_causal:
+            return _encode_causal_text(text, input_ids)
         features: torch.Tensor = self.clip.encode_text(input_ids)  # type: ignore[operator]
         return features
+
+    def prepare_training(self, *, compiled: bool, checkpointing: bool) -> None:
+        """Choose how the towers are trained: compiled, and with less memory for a third more time.
+
+        Raises:
+            BackboneError: a tower has no gradient checkpointing.
+        """
+        text = self._text_tower
+        if checkpointing:
+            try:
+                self.clip.set_grad_checkpointing(True)  # type: ignore[operator]
+            except Exception as error:  # towers say it in different ways
+                raise BackboneError(
+                    f"train.grad_checkpointing: {self.identity.name} has none ({str(error)[:200]}); set it to false"
+                ) from None
+        if compiled:  # in place, so that the weights keep their names
+            visual: Any = self.clip.visual
+            visual.compile(dynamic=False)
+            # texts are cut at the longest of a batch, so the length varies
+            transformer: Any = text.transformer if text is self.clip else text
+            transformer.compile(dynamic=True)
+
+    @property
+    def card(self) -> BackboneCard:
+        """What can be known of it without loading it."""
+        return BackboneCard(self.identity, self.transform, tokenizer_digest(self.identity.name))
+
+    @property
+    def cuts_text(self) -> bool:
+        """Whether the padding after the longest text of a batch may be left out.
+
+        So it is for a causal tower that pools at the end token, since what comes later has no influence there, and
+        for a Hugging Face tower, which masks its padding. It isn't for SigLIP, which attends to its padding and pools
+        the last position, nor for CoCa, whose class token stands behind the padding.
+        """
+        text = self._text_tower
+        if isinstance(text, HFTextEncoder):
+            # its max pooling is over the masked positions
+            return type(text.pooler).__name__ in ("MeanPooler", "ClsPooler", "ClsLastHiddenStatePooler")
+        return self._is_causal
+
+    @property
+    def _text_tower(self) -> Any:
+        return getattr(self.clip, "text", self.clip)
+
+    @property
+    def _is_causal(self) -> bool:
+        """Whether it is open_clip's own causal tower, pooled at a token of the text."""
+        text = self._text_tower
+        if isinstance(text, TextTransformer):
+            plain = text.cls_emb is None and not text.use_pad_mask and not text.output_tokens
+            return plain and text.attn_mask is not None and text.pool_type in ("argmax", "eos", "first")
+        pool = getattr(text, "text_pool_type", None)
+        return pool in ("argmax", "eos", "first") and getattr(text, "attn_mask", None) is not None
 
     def image_parameters(self) -> list[nn.Parameter]:
         """Parameters of the image tower."""
@@ -113,7 +154,7 @@ class Backbone(nn.Module):
         context = limit if fixed else max_len
         ids = torch.empty((len(texts), context), dtype=torch.int32)
         mask = torch.zeros((len(texts), context), dtype=torch.bool)
-        truncated = 0
+        truncated = torch.zeros(len(texts), dtype=torch.bool)
         for start in range(0, len(texts), 4096):
             part = texts[start : start + 4096]
             cut = self.tokenizer(part, context_length=max_len)
@@ -123,11 +164,11 @@ class Backbone(nn.Module):
             ids[rows, :max_len] = cut.int()
             mask[rows, :max_len] = torch.arange(max_len) < lengths[:, None]
             # a text that fills its row may or may not have been cut: one token more tells
-            full = [part[row] for row in torch.nonzero(lengths == max_len).flatten().tolist()]
-            if full:
-                longer = self._lengths(self.tokenizer(full, context_length=max_len + 1))
-                truncated += int((longer > max_len).sum())
-        return Tokens(ids, mask, truncated)
+            full = torch.nonzero(lengths == max_len).flatten()
+            if len(full):
+                longer = self.tokenizer([part[row] for row in full.tolist()], context_length=max_len + 1)
+                truncated[start + full] = self._lengths(longer) > max_len
+        return Tokens(ids, mask, truncated, self.cuts_text)
 
     def load_towers(self, state: dict[str, torch.Tensor], image_size: int) -> None:
         """Load the towers of a fine-tuned checkpoint that was trained at `image_size`, strictly.
@@ -152,7 +193,7 @@ class Backbone(nn.Module):
 
     def _context(self) -> tuple[int, bool]:
         """Tokens that the text tower reads at most, and whether it must be given just as many."""
-        text: Any = getattr(self.clip, "text", self.clip)
+        text = self._text_tower
         return int(text.context_length), hasattr(text, "positional_embedding")
 
     def _pad_value(self) -> int:
@@ -167,7 +208,26 @@ class Backbone(nn.Module):
         return (ids != self._pad_value()).sum(dim=1)
 
 
-def load_backbone(name: str, pretrained: str | None, img_size: int, *, load_weights: bool = True) -> Backbone:
+def _encode_causal_text(text: Any, input_ids: torch.Tensor) -> torch.Tensor:
+    """What open_clip's causal towers compute, for texts shorter than their context, which they refuse themselves."""
+    length = input_ids.shape[1]
+    dtype = text.transformer.get_cast_dtype()
+    x = text.token_embedding(input_ids).to(dtype) + text.positional_embedding[:length].to(dtype)
+    x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask[:length, :length]))
+    if isinstance(text, TextTransformer):
+        pool, end = text.pool_type, text.eos_id
+    else:
+        pool, end = text.text_pool_type, getattr(text, "text_eos_id", None)
+    features: torch.Tensor = text_global_pool(x, input_ids, pool, eos_token_id=end)
+    projection = text.text_projection
+    if projection is not None:
+        features = projection(features) if isinstance(projection, nn.Linear) else features @ projection
+    return features
+
+
+def load_backbone(
+    name: str, pretrained: str | None, img_size: int, *, load_weights: bool = True, patch_dropout: float = 0.0
+) -> Backbone:
     """Build the towers, load their weights, and find out what they are.
 
     Args:
@@ -175,6 +235,7 @@ def load_backbone(name: str, pretrained: str | None, img_size: int, *, load_weig
         pretrained: weight tag or file for an architecture; None for random weights from a fixed seed.
         img_size: side of the pictures in pixels; position embeddings are resized to it.
         load_weights: False where a checkpoint's own weights are loaded right afterwards.
+        patch_dropout: share of the patches that a vision transformer doesn't see in training.
 
     Raises:
         BackboneError: unknown name or tag, a folder without configuration, an img_size that doesn't fit.
@@ -198,6 +259,7 @@ def load_backbone(name: str, pretrained: str | None, img_size: int, *, load_weig
                 pretrained_text=False,
                 require_pretrained=load_weights and not random_weights,
                 force_image_size=_changed_size(name, img_size),
+                force_patch_dropout=patch_dropout,
             )
             tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:  # open_clip raises plain RuntimeErrors for everything

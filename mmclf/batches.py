@@ -5,7 +5,8 @@ number of workers, the batch size and the order of the rows change nothing.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -15,12 +16,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .catalog import Catalog
+from .distributed import World
 from .errors import PictureError
-from .images import Transform, load_picture
+from .pictures import Pictures, View
 from .seeds import derive_seed
 
 # the eval view, where a training view has the number of its epoch
 EVAL = -1
+# target of a row that only fills up a process's share of a batch; torch's cross-entropy leaves it out
+FILLER = -100
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,31 @@ class Tokens:
     Attributes:
         input_ids: int32 (rows, context).
         attention_mask: bool (rows, context), true on real tokens.
-        truncated: number of rows whose text didn't fit.
+        is_truncated: bool (rows,), whether the text didn't fit.
+        cuttable: whether a batch may be cut at its longest text without another result.
+        first_row: position in the catalogue of the first row here.
     """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
-    truncated: int
+    is_truncated: torch.Tensor
+    cuttable: bool = False
+    first_row: int = 0
+
+    @property
+    def truncated(self) -> int:
+        """Number of rows whose text didn't fit."""
+        return int(self.is_truncated.sum())
+
+    def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """input_ids int64 (B, length) and attention_mask bool (B, length) of some rows, as short as may be."""
+        rows = rows - self.first_row
+        mask = self.attention_mask[rows]
+        length = mask.shape[1]
+        if self.cuttable:
+            # one more: where padding and end token have one id, the mask leaves out the end token
+            length = min(length, int(mask.sum(dim=1).max()) + 1)
+        return self.input_ids[rows, :length].long(), mask[:, :length]
 
 
 @dataclass(frozen=True)
@@ -44,11 +67,11 @@ class Batch:
 
     Attributes:
         rows: int64 (B,), positions in the catalogue.
-        images: float32 (P, 3, size, size), normalised.
+        images: uint8 (P, 3, size, size).
         picture_row: int64 (P,), the position in this batch (0..B-1) of the row that each picture belongs to.
-        input_ids: int64 (B, context).
-        attention_mask: bool (B, context).
-        targets: int64 (B,), -1 where the catalogue has no labels.
+        input_ids: int64 (B, length); `length` is the tower's context or what the longest text needs.
+        attention_mask: bool (B, length).
+        targets: int64 (B,), -1 where the catalogue has no labels, FILLER on a row that doesn't count.
         unreadable: a sentence for each picture that could not be decoded.
     """
 
@@ -82,41 +105,51 @@ class RowDataset(Dataset[tuple[int, torch.Tensor, list[str]]]):
     """The pictures of one row at a time, as DataLoader workers make them."""
 
     catalog: Catalog
-    transform: Transform
+    pictures: Pictures
     multi_image_mode: str
     seed: int
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, torch.Tensor, list[str]]:
-        """For (row, epoch): the row, its pictures float32 (n >= 1, 3, size, size), what couldn't be read."""
-        row, epoch = key
-        row_id, names = self.catalog.ids[row], self.catalog.pictures[row]
-        if names and self.multi_image_mode == "random" and epoch != EVAL:
-            chosen = [derive_seed(self.seed, epoch, row_id, "picture") % len(names)]
-        elif self.multi_image_mode == "mean_pool":
-            chosen = list(range(len(names)))
-        else:
-            chosen = [0] if names else []
+        """For (row, epoch): the row, its pictures uint8 (n >= 1, 3, size, size), what couldn't be read.
+
+        A filler is asked for as ~row.
+        """
+        row, epoch = max(key[0], ~key[0]), key[1]
         views, unreadable = [], []
-        for number in chosen:
+        for view in views_of_row(self.catalog, row, epoch, self.multi_image_mode, self.seed):
             try:
-                picture = load_picture(self.catalog.image_root / names[number])
+                views.append(self.pictures.view(view))
             except PictureError as error:
                 unreadable.append(str(error))
-                continue
-            if epoch == EVAL:
-                views.append(self.transform.eval_view(picture))
-            else:
-                views.append(self.transform.train_view(picture, derive_seed(self.seed, epoch, row_id, number)))
-        return row, torch.stack(views or [self.transform.placeholder()]), unreadable
+        return key[0], torch.stack(views or [self.pictures.placeholder()]), unreadable
+
+
+def views_of_row(catalog: Catalog, row: int, epoch: int, multi_image_mode: str, seed: int) -> list[View]:
+    """The views that a row is shown by in an epoch; none where it has no picture."""
+    row_id, names = catalog.ids[row], catalog.pictures[row]
+    if names and multi_image_mode == "random" and epoch != EVAL:
+        chosen = [derive_seed(seed, epoch, row_id, "picture") % len(names)]
+    elif multi_image_mode == "mean_pool":
+        chosen = list(range(len(names)))
+    else:
+        chosen = [0] if names else []
+    return [View(names[n], None if epoch == EVAL else derive_seed(seed, epoch, row_id, n)) for n in chosen]
 
 
 class EpochSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of `(row, epoch)`: shuffled by (seed, epoch) for training, in order for evaluation."""
+    """Batches of `(row, epoch)`: shuffled by (seed, epoch) for training, in order for evaluation.
 
-    def __init__(self, rows: np.ndarray, batch_size: int, *, shuffle_seed: int | None = None) -> None:
+    With several processes each gets its share of every batch, but at least one row: a filler (~row) where the last
+    batch has fewer rows than there are processes.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, batch_size: int, *, shuffle_seed: int | None = None, world: World | None = None
+    ) -> None:
         self.rows = rows
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed
+        self.world = world or World()
         self.epoch = EVAL if shuffle_seed is None else 0
 
     def __len__(self) -> int:
@@ -128,7 +161,9 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
             generator = torch.Generator().manual_seed(derive_seed(self.shuffle_seed, self.epoch, "order"))
             rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
         for start in range(0, len(rows), self.batch_size):
-            yield [(int(row), self.epoch) for row in rows[start : start + self.batch_size]]
+            batch = rows[start : start + self.batch_size]
+            share = self.world.share(batch)
+            yield [(int(row), self.epoch) for row in (share if len(share) else ~batch[:1])]
 
 
 class Loader:
@@ -146,13 +181,27 @@ class Loader:
         shuffle_seed: int | None = None,
         on_bad_image: str = "placeholder",
         pin_memory: bool = False,
+        world: World | None = None,
     ) -> None:
-        """See `RowDataset` and `Tokens`; `targets` int64 (rows of the catalogue,), `rows` int64 positions."""
+        """See `RowDataset`, `Tokens` and `EpochSampler`.
+
+        Args:
+            dataset: of the pictures.
+            tokens: of the whole catalogue.
+            targets: int64 (rows of the catalogue,); None without labels.
+            rows: int64, positions in the catalogue.
+            batch_size: rows a batch, of all processes together.
+            num_workers: processes that read pictures; 0 reads them in a thread beside the model.
+            shuffle_seed: of the order; None for the order of `rows`.
+            on_bad_image: "placeholder" or "error".
+            pin_memory: whether batches lie in page-locked memory.
+            world: the processes that share each batch.
+        """
         self.rows = rows
         self.unreadable: set[str] = set()  # one sentence per picture met so far
         self._on_bad_image = on_bad_image
         self.batch_size = batch_size
-        self._sampler = EpochSampler(rows, batch_size, shuffle_seed=shuffle_seed)
+        self._sampler = EpochSampler(rows, batch_size, shuffle_seed=shuffle_seed, world=world)
         self._loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=self._sampler,
@@ -177,7 +226,7 @@ class Loader:
         Raises:
             PictureError: a picture can't be decoded and `on_bad_image` is "error".
         """
-        for batch in self._loader:
+        for batch in self._loader if self._loader.num_workers else ahead(self._loader):
             if batch.unreadable and self._on_bad_image == "error":
                 raise PictureError(
                     f"unreadable picture {batch.unreadable[0]}; mend or remove it, or set data.on_bad_image=placeholder"
@@ -186,17 +235,32 @@ class Loader:
             yield batch
 
 
+def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches, each made while the one before is used.
+
+    A thread does it: decoding and resizing leave Python's lock to the model, which they would otherwise keep waiting.
+    """
+    source = iter(batches)
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, source, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, source, None)
+            yield batch
+
+
 def _collate(
     tokens: Tokens, targets: torch.Tensor | None, items: Sequence[tuple[int, torch.Tensor, list[str]]]
 ) -> Batch:
-    rows = torch.tensor([row for row, _, _ in items])
+    keys = torch.tensor([row for row, _, _ in items])
+    rows = torch.maximum(keys, ~keys)
+    input_ids, attention_mask = tokens.batch(rows)
     counts = torch.tensor([len(pictures) for _, pictures, _ in items])
     return Batch(
         rows=rows,
         images=torch.cat([pictures for _, pictures, _ in items]),
         picture_row=torch.repeat_interleave(torch.arange(len(items)), counts),
-        input_ids=tokens.input_ids[rows].long(),
-        attention_mask=tokens.attention_mask[rows],
-        targets=torch.full_like(rows, -1) if targets is None else targets[rows],
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        targets=torch.full_like(rows, -1) if targets is None else torch.where(keys < 0, FILLER, targets[rows]),
         unreadable=tuple(reason for _, _, bad in items for reason in bad),
     )

@@ -8,18 +8,21 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from .backbone import Backbone, BackboneIdentity, load_backbone
 from .config import Config
 from .errors import CheckpointError
+from .identity import BackboneIdentity
 from .images import Transform
-from .model import Classifier, Head
+from .model import Classifier, FeatureClassifier, Head
+
+if TYPE_CHECKING:
+    from .backbone import Backbone
 
 WEIGHTS, META = "weights.safetensors", "meta.json"
 HEAD, TOWERS = "head.", "backbone.clip."
@@ -80,7 +83,7 @@ class Checkpoint:
             raise CheckpointError(f"{path}: missing or damaged ({error}); train this fold again") from None
 
 
-def save_checkpoint(folder: Path, model: Classifier, meta: CheckpointMeta) -> None:
+def save_checkpoint(folder: Path, model: Classifier | FeatureClassifier, meta: CheckpointMeta) -> None:
     """Write a checkpoint folder: complete, or not there at all. A former one at this place is replaced."""
     state = {k: v for k, v in model.state_dict().items() if k.startswith(HEAD) or meta.stage == "stage2"}
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -123,21 +126,27 @@ def load_head(head: Head, checkpoint: Checkpoint) -> None:
     _load_strictly(head, state, checkpoint)
 
 
-def restore_backbone(checkpoint: Checkpoint, img_size: int) -> Backbone:
+def restore_backbone(checkpoint: Checkpoint, img_size: int, *, reuse: "Backbone | None" = None) -> "Backbone":
     """The backbone that a checkpoint's head was trained on: fine-tuned, or the frozen one it names.
 
     Args:
         checkpoint: of either stage.
         img_size: side of the pictures; position embeddings are resized to it.
+        reuse: a backbone that isn't needed any more; where it is of the same kind, the weights are loaded into it.
 
     Raises:
         BackboneError: the frozen backbone can't be loaded.
         CheckpointError: it is no longer the one that the head was trained on, or the weights don't fit.
     """
+    from .backbone import load_backbone
+
     identity = checkpoint.meta.backbone
-    backbone = load_backbone(
-        identity.name, identity.pretrained or None, img_size, load_weights=not checkpoint.has_towers
-    )
+    if reuse is not None and checkpoint.has_towers and _same_kind(reuse, identity, img_size):
+        backbone = reuse
+    else:
+        backbone = load_backbone(
+            identity.name, identity.pretrained or None, img_size, load_weights=not checkpoint.has_towers
+        )
     if checkpoint.has_towers:
         state = {k.removeprefix(TOWERS): v for k, v in checkpoint.tensors().items() if k.startswith(TOWERS)}
         backbone.load_towers(state, checkpoint.meta.transform.img_size)
@@ -150,10 +159,17 @@ def restore_backbone(checkpoint: Checkpoint, img_size: int) -> Backbone:
     return backbone
 
 
-def build_head(backbone: Backbone, config: Config, classes: int) -> Head:
+def build_head(identity: BackboneIdentity, config: Config, classes: int) -> Head:
     """A new head of the configured size for these towers; initialised from torch's global generator."""
-    features = backbone.identity.image_dim + backbone.identity.text_dim
+    features = identity.image_dim + identity.text_dim
     return Head(features, config.model.hidden_dim, classes, config.model.dropout)
+
+
+def _same_kind(backbone: "Backbone", identity: BackboneIdentity, img_size: int) -> bool:
+    """Whether a backbone has the architecture of this identity, whatever its weights."""
+    here = backbone.identity
+    names = (here.name, here.pretrained, backbone.transform.img_size)
+    return names == (identity.name, identity.pretrained, img_size)
 
 
 def _load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], checkpoint: Checkpoint) -> None:

@@ -48,6 +48,8 @@ class DataConfig(Section):
     max_len: Annotated[int, Field(ge=3, le=8192)] = 77
     multi_image_mode: Literal["first", "random", "mean_pool"] = "first"
     on_bad_image: Literal["placeholder", "error"] = "placeholder"
+    # decode large JPEGs at a fraction of their size (never below twice what is needed)
+    fast_jpeg: bool = True
     # None: chosen by the machine
     num_workers: Annotated[int, Field(ge=0, le=256)] | None = None
 
@@ -82,7 +84,14 @@ class TrainConfig(Section):
     label_smoothing: Share = 0.0
     grad_accum: Count = 1
     early_stop_patience: Count = 2
+    # stage 1: random crops of each picture that the epochs take in turn. None: as many as epochs; 0: the eval view
+    views: Annotated[int, Field(ge=0, le=1000)] | None = None
+    # the fastest safe precision of the machine
     amp: bool = True
+    # stage 2
+    compile: bool = False
+    grad_checkpointing: bool = False
+    patch_dropout: Share = 0.0
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
 

@@ -1,4 +1,4 @@
-"""One fold from rows to its best checkpoint. What the stages share; what differs is the model they bring."""
+"""One fold from rows to its best checkpoint. What the stages share; what differs is the model and what it is fed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .backbone import Backbone
 from .batches import Loader, RowDataset, Tokens
+from .cache import Cache
 from .catalog import Catalog
 from .checkpoint import CheckpointMeta, save_checkpoint
 from .config import Config
 from .device import pick_workers
-from .model import Classifier
+from .distributed import World
+from .features import FeatureLoader, Features
+from .identity import BackboneCard
+from .model import Classifier, FeatureClassifier
+from .pictures import Pictures
 from .probabilities import ProbabilityTable
 from .train import EpochResult, fit
 
@@ -27,46 +31,52 @@ class FoldOutcome:
 
 
 def train_fold(
-    model: Classifier,
-    tokens: Tokens,
+    model: Classifier | FeatureClassifier,
+    train: Loader | FeatureLoader,
+    validation: Loader | FeatureLoader,
     catalog: Catalog,
-    folds: np.ndarray,
     fold: int,
     config: Config,
     *,
+    held_out: np.ndarray,
+    backbone: BackboneCard,
     stage: str,
     device: torch.device,
     checkpoint: Path,
     on_epoch: Callable[[EpochResult], None],
+    world: World | None = None,
 ) -> FoldOutcome:
     """Train on the rows of the other folds, validate on this one's, and keep the best epoch.
 
     Args:
         model: with its head initialised; moved to `device` here.
-        tokens: of all rows of the catalogue.
+        train: loader of the training rows.
+        validation: loader of the held-out rows, or of this process's share of them.
         catalog: with labels.
-        folds: int64 (rows,), fold of each row.
-        fold: the one that is held out.
+        fold: number of the one that is held out.
         config: resolved.
+        held_out: int64, positions of all held-out rows.
+        backbone: that the model stands on, or that its features come from.
         stage: "stage1" or "stage2".
         device: to train on.
-        checkpoint: folder that holds the best checkpoint afterwards.
+        checkpoint: folder that holds the best checkpoint afterwards; the main process writes it.
         on_epoch: called with each epoch's result, after the checkpoint is written where it is the best.
+        world: the processes that train together.
 
     Raises:
         TrainingError: the loss is no longer finite.
         PictureError: an unreadable picture, with `data.on_bad_image: error`.
     """
+    world = world or World()
     model = model.to(device)
-    train, validation = fold_loaders(model.backbone, tokens, catalog, folds, fold, config, device)
     best: EpochResult | None = None
-    for result in fit(model, train, validation, config.train, fold=fold, device=device, name=f"{stage} fold {fold}"):
+    name = f"{stage} fold {fold}"
+    for result in fit(model, train, validation, config.train, fold=fold, device=device, name=name, world=world):
         if result.is_best:
             best = result
-            meta = _meta(model, catalog, config, stage, fold, result)
-            save_checkpoint(checkpoint, model, meta)
+            if world.is_main:
+                save_checkpoint(checkpoint, model, _meta(backbone, catalog, config, stage, fold, result))
         on_epoch(result)
-    held_out = [int(row) for row in validation.rows]
     table = ProbabilityTable(
         ids=[catalog.ids[row] for row in held_out],
         classes=catalog.classes,
@@ -74,25 +84,42 @@ def train_fold(
         folds=np.full(len(held_out), fold, dtype=np.int64),
         labels=[(catalog.labels or [])[row] for row in held_out],
     )
-    return FoldOutcome(table, tuple(sorted(train.unreadable | validation.unreadable)))
+    unreadable = {reason for share in world.gather(train.unreadable | validation.unreadable) for reason in share}
+    return FoldOutcome(table, tuple(sorted(unreadable)))
 
 
-def fold_loaders(
-    backbone: Backbone,
+def tower_loaders(
+    backbone: BackboneCard,
     tokens: Tokens,
     catalog: Catalog,
     folds: np.ndarray,
     fold: int,
     config: Config,
+    *,
     device: torch.device,
+    cache: Cache | None = None,
+    world: World | None = None,
 ) -> tuple[Loader, Loader]:
-    """The shuffled loader of the training rows and the ordered one of the held-out rows."""
-    dataset = RowDataset(catalog, backbone.transform, config.data.multi_image_mode, config.train.seed)
+    """The shuffled loader of the training rows and the ordered one of the held-out rows, for a `Classifier`.
+
+    Args:
+        backbone: whose transform the pictures go through.
+        tokens: of all rows of the catalogue.
+        catalog: with labels.
+        folds: int64 (rows,), fold of each row.
+        fold: the one that is held out.
+        config: resolved.
+        device: that the batches are made for.
+        cache: where decoded pictures are kept.
+        world: the processes that share the rows.
+    """
+    world = world or World()
+    pictures = Pictures(catalog.image_root, backbone.transform, cache=cache, draft=config.data.fast_jpeg)
+    dataset = RowDataset(catalog, pictures, config.data.multi_image_mode, config.train.seed)
     targets = catalog.targets(catalog.classes)
     workers = pick_workers(device, config.data.num_workers)
-    pin, on_bad_image = device.type == "cuda", config.data.on_bad_image
 
-    def loader(rows: np.ndarray, shuffle_seed: int | None) -> Loader:
+    def loader(rows: np.ndarray, shuffle_seed: int | None, share_batches: World | None) -> Loader:
         return Loader(
             dataset,
             tokens,
@@ -101,15 +128,30 @@ def fold_loaders(
             batch_size=config.train.batch_size,
             num_workers=workers,
             shuffle_seed=shuffle_seed,
-            on_bad_image=on_bad_image,
-            pin_memory=pin,
+            on_bad_image=config.data.on_bad_image,
+            pin_memory=device.type == "cuda",
+            world=share_batches,
         )
 
-    return loader(np.flatnonzero(folds != fold), config.train.seed), loader(np.flatnonzero(folds == fold), None)
+    train = loader(np.flatnonzero(folds != fold), config.train.seed, world)
+    return train, loader(world.share(np.flatnonzero(folds == fold)), None, None)
+
+
+def feature_loaders(
+    features: Features, catalog: Catalog, folds: np.ndarray, fold: int, config: Config
+) -> tuple[FeatureLoader, FeatureLoader]:
+    """The same for a `FeatureClassifier`: rows in the same order, views with the same crops."""
+    targets, size = catalog.targets(catalog.classes), config.train.batch_size
+    views = config.train.epochs if config.train.views is None else config.train.views
+    rows, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+    return (
+        FeatureLoader(features, targets, rows, batch_size=size, views=views, shuffle_seed=config.train.seed),
+        FeatureLoader(features, targets, held_out, batch_size=size),
+    )
 
 
 def _meta(
-    model: Classifier, catalog: Catalog, config: Config, stage: str, fold: int, result: EpochResult
+    backbone: BackboneCard, catalog: Catalog, config: Config, stage: str, fold: int, result: EpochResult
 ) -> CheckpointMeta:
     metrics = {"epoch": float(result.epoch), "val_top1": result.val_top1, "val_top3": result.val_top3}
     return CheckpointMeta.model_validate(
@@ -120,8 +162,8 @@ def _meta(
             "id_col": catalog.id_col,
             "label_col": catalog.label_col,
             "text_cols": catalog.text_cols,
-            "backbone": model.backbone.identity,
-            "transform": model.backbone.transform,
+            "backbone": backbone.identity,
+            "transform": backbone.transform,
             "config": config,
             "metrics": metrics | {"val_loss": result.val_loss, "train_loss": result.train_loss},
         }

@@ -33,10 +33,10 @@ class Precision:
         return torch.autocast(device.type, self.dtype)
 
 
-def pick_device() -> torch.device:
-    """CUDA where there is one, else Apple's GPU, else the CPU."""
+def pick_device(local_rank: int = 0) -> torch.device:
+    """CUDA where there is one (the one of this number), else Apple's GPU, else the CPU."""
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", local_rank)
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
@@ -60,12 +60,32 @@ def pick_precision(device: torch.device, amp: bool) -> Precision:
     return Precision(None, False, f"no fast 16-bit arithmetic on this {device.type}")
 
 
+def allow_tf32(device: torch.device) -> None:
+    """Let CUDA compute what stays float32 beside autocast in TF32, and choose the fastest convolutions.
+
+    Both cost less accuracy than bfloat16 does, and both are settings of the whole process.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+
+
 def pick_workers(device: torch.device, wanted: int | None) -> int:
     """Loader processes: as configured, else up to 8 beside a GPU, and none where the CPU does it all."""
     if wanted is not None:
         return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(8, max(cores - 1, 0)) if device.type == "cuda" else 0
+
+
+def encoding_batch(device: torch.device) -> int:
+    """Pictures or texts that frozen towers are given at a time.
+
+    A GPU wants many. A CPU is faster with what its cache holds: EfficientNet-lite0 in bfloat16 took 8 to 16 pictures
+    at a time 1.8 times as fast as 64.
+    """
+    return 256 if device.type == "cuda" else 16
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -9,7 +9,17 @@ from .files import atomic_path
 from .train import EpochResult
 
 # the report's names first, then what else is known of an epoch
-COLUMNS = ("epoch", "train_loss", "val_acc", "val_top3", "val_loss", "seconds", "rows_per_second")
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "val_acc",
+    "val_top3",
+    "val_loss",
+    "seconds",
+    "rows_per_second",
+    "data_wait",
+    "peak_memory",
+)
 
 
 def write_history(path: Path, results: Sequence[EpochResult]) -> None:
@@ -19,8 +29,9 @@ def write_history(path: Path, results: Sequence[EpochResult]) -> None:
         modules = list(results[0].learning_rates) if results else []
         writer.writerow([*COLUMNS, *(f"lr_{module}" for module in modules)])
         for r in results:
-            figures = [r.epoch, r.train_loss, r.val_top1, r.val_top3, r.val_loss, r.seconds, r.rows_per_second]
-            writer.writerow([*figures, *(r.learning_rates[module] for module in modules)])
+            figures = [r.epoch, r.train_loss, r.val_top1, r.val_top3, r.val_loss]
+            speed = [r.seconds, r.rows_per_second, r.data_wait, r.peak_memory]
+            writer.writerow([*figures, *speed, *(r.learning_rates[module] for module in modules)])
 
 
 def write_tensorboard(folder: Path, results: Sequence[EpochResult]) -> bool:
@@ -40,9 +51,11 @@ def curves(result: EpochResult) -> dict[str, float]:
     """The figures of an epoch under the names of the charts; a `/` makes a section of charts."""
     return {
         "train/loss": result.train_loss,
-        "train/rows_per_second": result.rows_per_second,
         "val/loss": result.val_loss,
         "val/top1": result.val_top1,
         "val/top3": result.val_top3,
-        "epoch/seconds": result.seconds,
+        "speed/epoch_seconds": result.seconds,
+        "speed/rows_per_second": result.rows_per_second,
+        "speed/data_wait": result.data_wait,
+        "speed/peak_memory_mib": result.peak_memory,
     } | {f"lr/{module}": rate for module, rate in result.learning_rates.items()}

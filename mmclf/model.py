@@ -2,14 +2,18 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from .backbone import Backbone
-from .batches import Batch
 from .config import LearningRates
-from .device import Precision
+from .device import Precision, encoding_batch
+
+if TYPE_CHECKING:  # importing open_clip takes seconds, which a head on stored features doesn't need
+    from .backbone import Backbone
+    from .batches import Batch
+    from .features import FeatureBatch
 
 
 class Head(nn.Sequential):
@@ -25,10 +29,28 @@ class Head(nn.Sequential):
         )
 
 
+class FeatureClassifier(nn.Module):
+    """A head on features of frozen towers that are computed already."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+        self.precision = Precision(None, False, "a head is float32")
+
+    def forward(self, batch: "FeatureBatch") -> torch.Tensor:
+        """Logits, float32 (B, classes)."""
+        logits: torch.Tensor = self.head(batch.features)
+        return logits
+
+    def parameter_groups(self, rates: LearningRates) -> list[dict[str, object]]:
+        """The optimiser group `head`."""
+        return [{"name": "head", "params": list(self.head.parameters()), "lr": rates.head}]
+
+
 class Classifier(nn.Module):
     """Backbone and head. Features and head are float32; only the towers run under autocast."""
 
-    def __init__(self, backbone: Backbone, head: Head, precision: Precision, *, clip_trainable: bool) -> None:
+    def __init__(self, backbone: "Backbone", head: Head, precision: Precision, *, clip_trainable: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -51,19 +73,21 @@ class Classifier(nn.Module):
                 module.eval()
         return self
 
-    def image_features(self, batch: Batch, images: torch.Tensor | None = None) -> torch.Tensor:
+    def image_features(self, batch: "Batch", images: torch.Tensor | None = None) -> torch.Tensor:
         """float32 (B, image_dim): the mean over each row's pictures (or over `images` in their place)."""
         images = batch.images if images is None else images
+        # where no gradient is wanted, as many at a time as the device is fastest with
+        size = len(images) if self.training and self.clip_trainable else encoding_batch(images.device)
         with self._towers(images.device):
-            features = self.backbone.encode_image(images)
+            features = torch.cat([self.backbone.encode_image(part) for part in torch.split(images, size)])
         return mean_by_row(features.float(), batch.picture_row, len(batch))
 
-    def text_features(self, batch: Batch) -> torch.Tensor:
+    def text_features(self, batch: "Batch") -> torch.Tensor:
         """float32 (B, text_dim)."""
         with self._towers(batch.input_ids.device):
             return self.backbone.encode_text(batch.input_ids).float()
 
-    def features(self, batch: Batch) -> torch.Tensor:
+    def features(self, batch: "Batch") -> torch.Tensor:
         """float32 (B, image_dim + text_dim)."""
         return torch.cat([self.image_features(batch), self.text_features(batch)], dim=1)
 
@@ -73,7 +97,7 @@ class Classifier(nn.Module):
         with torch.set_grad_enabled(self.clip_trainable and torch.is_grad_enabled()), self.precision.autocast(device):
             yield
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def forward(self, batch: "Batch") -> torch.Tensor:
         """Logits, float32 (B, classes)."""
         logits: torch.Tensor = self.head(self.features(batch))
         return logits

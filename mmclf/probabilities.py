@@ -1,12 +1,13 @@
 """Probability tables: row id x class, out of fold or predicted; reading, writing, averaging."""
 
+import contextlib
+import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -48,6 +49,10 @@ class ProbabilityTable:
         A class that is called like one of the first columns, or starts with `class:`, gets `class:` before its
         name. The schema's metadata hold the classes in their order.
         """
+        with atomic_path(path) as draft:
+            pq.write_table(self._to_arrow(), draft)
+
+    def _to_arrow(self) -> pa.Table:
         columns: dict[str, pa.Array] = {"id": pa.array(self.ids, pa.string())}
         if self.folds is not None:
             columns["fold"] = pa.array(self.folds, pa.int64())
@@ -57,9 +62,48 @@ class ProbabilityTable:
             column = pa.array(np.ascontiguousarray(self.probabilities[:, number], dtype=np.float32))
             taken = name in ("id", "fold", "label") or name.startswith("class:")
             columns[f"class:{name}" if taken else name] = column
-        table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps({"classes": self.classes})})
-        with atomic_path(path) as draft:
-            pq.write_table(table, draft)
+        return pa.table(columns).replace_schema_metadata({METADATA: json.dumps({"classes": self.classes})})
+
+
+@contextlib.contextmanager
+def write_parts(
+    probabilities: Path, submission: Path, id_col: str, label_col: str
+) -> Iterator[Callable[[ProbabilityTable], None]]:
+    """Write predictions part by part, in memory that doesn't grow with their number.
+
+    Args:
+        probabilities: parquet, as `ProbabilityTable.write` makes it, with a row group for each part.
+        submission: CSV with the id and the most probable class of each row.
+        id_col: name of its first column.
+        label_col: name of its second one.
+
+    Yields:
+        What to call with each part; at least once. Both files appear when the block ends well.
+    """
+    with (
+        atomic_path(probabilities) as parquet_draft,
+        atomic_path(submission) as csv_draft,
+        csv_draft.open("w", newline="", encoding="utf-8") as csv_file,
+        contextlib.ExitStack() as stack,
+    ):
+        rows = csv.writer(csv_file, lineterminator="\n")
+        rows.writerow([id_col, label_col])
+        writer: pq.ParquetWriter | None = None
+
+        def write(part: ProbabilityTable) -> None:
+            nonlocal writer
+            table = part._to_arrow()
+            if writer is None:
+                writer = stack.enter_context(pq.ParquetWriter(parquet_draft, table.schema))
+            writer.write_table(table)
+            rows.writerows(zip(part.ids, best_classes(part), strict=True))
+
+        yield write
+
+
+def best_classes(table: ProbabilityTable) -> list[str]:
+    """The most probable class of each row."""
+    return [table.classes[column] for column in table.probabilities.argmax(axis=1)]
 
 
 def read_table(path: Path) -> ProbabilityTable:
@@ -139,10 +183,3 @@ def average(
         aligned = table.probabilities[[row_of[i] for i in first.ids]][:, [column_of[c] for c in first.classes]]
         total += weight / sum(weights) * aligned
     return ProbabilityTable(first.ids, first.classes, total.astype(np.float32))
-
-
-def write_submission(path: Path, table: ProbabilityTable, id_col: str, label_col: str) -> None:
-    """Write a CSV with the id and the most probable class of each row; atomically."""
-    best = [table.classes[column] for column in table.probabilities.argmax(axis=1)]
-    with atomic_path(path) as draft:
-        pd.DataFrame({id_col: table.ids, label_col: best}).to_csv(draft, index=False)

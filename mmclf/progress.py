@@ -20,14 +20,18 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def track(items: Iterable[T], total: int, name: str) -> Iterator[T]:
+def track(items: Iterable[T], total: int, name: str, *, quiet: bool = False) -> Iterator[T]:
     """Pass `items` on, and show how far they are.
 
     Args:
         items: anything of known length.
         total: that length.
         name: what is being done, shown before the figures.
+        quiet: show nothing, in a process that isn't the first of several.
     """
+    if quiet:
+        yield from items
+        return
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=name, file=sys.stderr, leave=False, dynamic_ncols=True)
         return

@@ -204,9 +204,8 @@ def record_scores(stage: str, name: str, tags: Mapping[str, str], catalog: Catal
         yield active
 
 
-def log_files(run: Run, folder: Path, metrics: Mapping[str, float]) -> None:
-    """Store the files of a folder and some figures in a run that is being recorded."""
-    mlflow.log_metrics(dict(metrics), run_id=run.info.run_id)
+def log_files(run: Run, folder: Path) -> None:
+    """Store the files of a folder in a run that is being recorded."""
     mlflow.log_artifacts(str(folder), run_id=run.info.run_id)
 
 

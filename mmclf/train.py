@@ -1,21 +1,24 @@
 """The training loop: one fold, one epoch at a time. It yields results; someone else records them."""
 
-import time
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
-from transformers import get_linear_schedule_with_warmup
 
-from .batches import Loader
+from .batches import FILLER, Batch, Loader
 from .config import TrainConfig
+from .distributed import World
 from .errors import TrainingError
+from .features import FeatureBatch, FeatureLoader
 from .metrics import top_k
-from .model import Classifier
+from .model import Classifier, FeatureClassifier
 from .progress import track
 from .seeds import seed_everything
+from .speed import Stopwatch, peak_memory
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class EpochResult:
         learning_rates: of the epoch's last optimiser step, by module.
         seconds: wall time of training and validation.
         rows_per_second: training rows by training time.
+        data_wait: share of the training time that was spent waiting for data, in [0, 1].
+        peak_memory: MiB at most so far; see `peak_memory`.
         is_best: val_top1 is better than in every epoch before.
         probabilities: float32 (validation rows, classes), in the order of the validation loader's rows.
     """
@@ -42,19 +47,22 @@ class EpochResult:
     learning_rates: dict[str, float]
     seconds: float
     rows_per_second: float
+    data_wait: float
+    peak_memory: float
     is_best: bool
     probabilities: np.ndarray
 
 
 def fit(
-    model: Classifier,
-    train: Loader,
-    validation: Loader,
+    model: Classifier | FeatureClassifier,
+    train: Loader | FeatureLoader,
+    validation: Loader | FeatureLoader,
     config: TrainConfig,
     *,
     fold: int,
     device: torch.device,
     name: str = "training",
+    world: World | None = None,
 ) -> Iterator[EpochResult]:
     """Train a fold and yield after each epoch, until the epochs or the patience are used up.
 
@@ -63,35 +71,41 @@ def fit(
     Args:
         model: on `device`.
         train: shuffled loader of the training rows.
-        validation: ordered loader of the held-out rows.
+        validation: ordered loader of the held-out rows; with several processes, of this one's share.
         config: epochs, learning rates and so on.
         fold: number of the fold, for the seeds.
         device: where the model is.
         name: for the progress bar.
+        world: the processes that train together; every one of them is yielded the same results.
 
     Raises:
         TrainingError: the loss is no longer a finite number.
     """
-    optimizer = torch.optim.AdamW(model.parameter_groups(config.lrs), weight_decay=config.weight_decay)
+    world = world or World()
+    optimizer = torch.optim.AdamW(
+        model.parameter_groups(config.lrs), weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")
+    )
     steps = config.epochs * -(-len(train) // config.grad_accum)
-    warmup = int(config.warmup_ratio * steps)
-    scheduler = get_linear_schedule_with_warmup(optimizer, warmup, steps)  # type: ignore[no-untyped-call]
+    scheduler = linear_schedule(optimizer, int(config.warmup_ratio * steps), steps)
     scaler = torch.amp.GradScaler(device.type, enabled=model.precision.scale_loss)
+    wrapped = world.wrap(model)
     best, since_best = -1.0, 0
     for epoch in range(1, config.epochs + 1):
-        start = time.perf_counter()
-        # epoch by epoch, so that a run resumed at an epoch draws the same dropout masks
-        seed_everything(config.seed, "dropout", fold, epoch)
         train.set_epoch(epoch)
+        watch = Stopwatch()
+        # epoch by epoch, so that a run resumed at an epoch draws the same dropout masks
+        seed_everything(config.seed, "dropout", fold, epoch, *([world.rank] if world.rank else []))
         bar = f"{name} epoch {epoch}/{config.epochs}"
-        train_loss, rates = _train_epoch(model, train, config, optimizer, scheduler, scaler, device, bar)
-        trained = time.perf_counter()
+        train_loss, rates = _train_epoch(
+            wrapped, train, config, optimizer, scheduler, scaler, device, bar, watch=watch, world=world
+        )
+        trained, data_wait = watch.seconds, watch.wait_share
         if not np.isfinite(train_loss):
             raise TrainingError(
                 f"fold {fold}, epoch {epoch}: the training loss is {train_loss}; lower train.lrs "
                 f"(now {config.lrs.model_dump()}) or set train.warmup_ratio=0.1"
             )
-        probabilities, targets = predict(model, validation, device, f"{name} validation {epoch}/{config.epochs}")
+        probabilities, targets = predict(model, validation, device, f"{name} validation {epoch}/{config.epochs}", world)
         top1 = top_k(probabilities, targets, 1)
         is_best = top1 > best
         best, since_best = (top1, 0) if is_best else (best, since_best + 1)
@@ -102,8 +116,10 @@ def fit(
             val_top1=top1,
             val_top3=top_k(probabilities, targets, 3),
             learning_rates=rates,
-            seconds=time.perf_counter() - start,
-            rows_per_second=len(train.rows) / (trained - start),
+            seconds=watch.seconds,
+            rows_per_second=len(train.rows) / trained,
+            data_wait=data_wait,
+            peak_memory=peak_memory(device),
             is_best=is_best,
             probabilities=probabilities,
         )
@@ -111,27 +127,63 @@ def fit(
             return
 
 
-def predict(model: Classifier, loader: Loader, device: torch.device, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 (rows, classes) and targets int64 (rows,) of an ordered loader's rows."""
+def linear_schedule(optimizer: torch.optim.Optimizer, warmup: int, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Factors that rise linearly over `warmup` steps and then fall linearly to 0 at step `steps`.
+
+    As transformers' get_linear_schedule_with_warmup does, whose import would take longer than a rerun of stage 1.
+    """
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return step / max(1, warmup)
+        return max(0.0, (steps - step) / max(1, steps - warmup))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def predict(
+    model: Classifier | FeatureClassifier,
+    loader: Loader | FeatureLoader,
+    device: torch.device,
+    name: str,
+    world: World | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities float32 (rows, classes) and targets int64 (rows,) of an ordered loader's rows.
+
+    With several processes, each brings its own loader, and all get the rows of all, in the order of their positions.
+    """
+    world = world or World()
     model.eval()
-    probabilities, targets = [], []
+    rows, probabilities, targets = [], [], []
     with torch.inference_mode():
-        for batch in track(loader, len(loader), name):
+        batches: Iterable[Batch | FeatureBatch] = loader
+        for batch in track(batches, len(loader), name, quiet=not world.is_main):
             logits = model(batch.to(device))
+            rows.append(batch.rows.numpy())
             probabilities.append(logits.softmax(dim=1).cpu().numpy())
             targets.append(batch.targets.numpy())
-    return np.concatenate(probabilities), np.concatenate(targets)
+    shares = world.gather((rows, probabilities, targets))
+    if world.size == 1:
+        return np.concatenate(probabilities), np.concatenate(targets)
+    order = np.argsort(np.concatenate([part for share in shares for part in share[0]]))
+    return (
+        np.concatenate([part for share in shares for part in share[1]])[order],
+        np.concatenate([part for share in shares for part in share[2]])[order],
+    )
 
 
 def _train_epoch(
-    model: Classifier,
-    loader: Loader,
+    model: nn.Module,
+    loader: Loader | FeatureLoader,
     config: TrainConfig,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LambdaLR,
     scaler: torch.amp.GradScaler,
     device: torch.device,
     name: str,
+    *,
+    watch: Stopwatch,
+    world: World,
 ) -> tuple[float, dict[str, float]]:
     """One pass; returns the mean loss over the rows and the rates of the last step."""
     model.train()
@@ -139,14 +191,21 @@ def _train_epoch(
     total = torch.zeros((), dtype=torch.float64, device=device if device.type != "mps" else "cpu")
     rates: dict[str, float] = {}
     pending = 0  # rows since the last step
-    for number, batch in enumerate(track(loader, len(loader), name), start=1):
+    source: Iterable[Batch | FeatureBatch] = loader
+    batches = track(source, len(loader), name, quiet=not world.is_main)
+    for number, batch in enumerate(watch.waiting(batches), start=1):
+        is_step = number % config.grad_accum == 0 or number == len(loader)
         moved = batch.to(device)
-        logits = model(moved)
-        loss = F.cross_entropy(logits, moved.targets, label_smoothing=config.label_smoothing, reduction="sum")
-        scaler.scale(loss / nominal).backward()  # type: ignore[no-untyped-call]
+        with contextlib.nullcontext() if is_step else world.no_sync(model):
+            logits = model(moved)
+            loss = F.cross_entropy(
+                logits, moved.targets, label_smoothing=config.label_smoothing, reduction="sum", ignore_index=FILLER
+            )
+            # the wrapped model averages over the processes, whose batches are parts of one
+            scaler.scale(loss * (world.size / nominal)).backward()  # type: ignore[no-untyped-call]
         total += loss.detach().to(total.device)
-        pending += len(batch)
-        if number % config.grad_accum and number < len(loader):
+        pending += min(loader.batch_size, len(loader.rows) - (number - 1) * loader.batch_size)
+        if not is_step:
             continue
         if pending < nominal:  # the last step has fewer rows; its gradient is a mean all the same
             scaler.unscale_(optimizer)
@@ -162,7 +221,7 @@ def _train_epoch(
         if scaler.get_scale() >= scale:  # a lower scale means that the scaler skipped the step
             scheduler.step()
         pending = 0
-    return float(total) / len(loader.rows), rates
+    return float(world.sum(total)) / len(loader.rows), rates
 
 
 def _cross_entropy(probabilities: np.ndarray, targets: np.ndarray) -> float:

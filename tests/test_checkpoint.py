@@ -32,7 +32,7 @@ CLASSES = ("Bags", "Hats", "Schöne Schuhe / rot")
 def make(backbone, config, stage="stage1") -> tuple[Classifier, CheckpointMeta]:
     model = Classifier(
         backbone,
-        build_head(backbone, config, len(CLASSES)),
+        build_head(backbone.identity, config, len(CLASSES)),
         Precision(None, False, ""),
         clip_trainable=stage == "stage2",
     )
@@ -59,7 +59,7 @@ def test_a_stage_1_checkpoint_holds_the_head_and_the_identity_only(backbone, con
     found = open_checkpoint(tmp_path / "c")
     assert found.meta == meta
     assert json.loads((tmp_path / "c" / "meta.json").read_text())["backbone"]["activation"] == "quick_gelu"
-    fresh = build_head(backbone, config, len(CLASSES))
+    fresh = build_head(backbone.identity, config, len(CLASSES))
     load_head(fresh, found)
     for name, tensor in model.head.state_dict().items():
         assert torch.equal(fresh.state_dict()[name], tensor)
@@ -112,7 +112,7 @@ def test_a_head_of_another_size_is_refused(backbone, config, tree, tmp_path):
     model, meta = make(backbone, config)
     save_checkpoint(tmp_path / "c", model, meta)
     with pytest.raises(CheckpointError, match="head doesn't fit"):
-        load_head(build_head(backbone, config, 7), open_checkpoint(tmp_path / "c"))
+        load_head(build_head(backbone.identity, config, 7), open_checkpoint(tmp_path / "c"))
 
 
 def test_a_frozen_backbone_that_changed_or_went_away_is_refused(clip_folder, tree, tmp_path):

@@ -28,7 +28,7 @@ def save(folder, config, catalog, fold, stage, classes=None):
     backbone = load_backbone(config.model.name, None, SIZE)
     seed_everything("fold", fold)
     classes = classes or catalog.classes
-    model = Classifier(backbone, build_head(backbone, config, len(classes)), FLOAT32, clip_trainable=stage == "stage2")
+    model = Classifier(backbone, build_head(backbone.identity, config, len(classes)), FLOAT32, clip_trainable=stage == "stage2")
     if stage == "stage2":
         with torch.no_grad():
             for parameter in model.parameters():

@@ -35,7 +35,7 @@ def configure(tree, **train):
 def prepare(backbone, catalog, config, *, trainable=False, rows=32) -> tuple[Classifier, Loader, Loader]:
     """A model and loaders over the first rows, validated on the rows it is trained on."""
     seed_everything(0, "head")
-    head = build_head(backbone, config, len(catalog.classes))
+    head = build_head(backbone.identity, config, len(catalog.classes))
     model = Classifier(backbone, head, Precision(None, False, "test"), clip_trainable=trainable)
     dataset = RowDataset(catalog, backbone.transform, "first", config.train.seed)
     tokens = backbone.tokenize(catalog.texts, MAX_LEN)
