@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmclf import tracking
 from mmclf.config import Config, load_config
 from mmclf.errors import ConfigError, FoldError, MmclfError
 from mmclf.identity import LOCAL_DIR
@@ -27,6 +26,8 @@ OPTIONS = {
     "runs": "ids of infer runs, separated by commas",
     "weights": "one weight a run, separated by commas (default: equal)",
     "out": "a folder that the result files are copied to as well",
+    "clear": "delete `all`, `features`, `pictures` or `backbones`",
+    "unused_days": "with --clear: only what wasn't used for so many days",
 }
 
 
@@ -62,7 +63,9 @@ def run(
         with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result
             figures = work(options)
     except MmclfError as error:
-        tracking.note_failure(str(error))
+        from mmclf.tracking import note_failure
+
+        note_failure(str(error))
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from mmclf import tracking
 from mmclf.cache import open_cache
 from mmclf.checkpoint import build_head
 from mmclf.crossval import feature_loaders
-from mmclf.device import pick_device, pick_precision
+from mmclf.device import allow_tf32, pick_device, pick_precision
 from mmclf.errors import ConfigError
 from mmclf.features import Features
 from mmclf.identity import LazyBackbone
@@ -38,6 +38,7 @@ def stage1(options: argparse.Namespace) -> dict[str, Any]:
     tracking.connect()
     device = pick_device()
     precision = pick_precision(device, config.train.amp)
+    allow_tf32(device)
     cache = open_cache()
     say(f"stage1: {device.type} in {precision.name} ({precision.reason}); features in {cache.root}")
     backbone = LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)

@@ -85,7 +85,10 @@ def _train(options: argparse.Namespace, config: Config, world: World) -> dict[st
 
     def setup(fold: int) -> FoldSetup:
         towers = fresh.pop() if fresh else load()
-        towers.prepare_training(compiled=config.train.compile, checkpointing=config.train.grad_checkpointing)
+        if config.train.grad_checkpointing:
+            towers.checkpoint_gradients()
+        if config.train.compile:
+            towers.compile_towers()
         head = build_head(card.identity, config, len(data.catalog.classes))
         load_head(head, checkpoints[fold])
         loaders = tower_loaders(

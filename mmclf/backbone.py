@@ -47,6 +47,7 @@ class Backbone(nn.Module):
         self.identity = identity
         self.transform = transform
         self.tokenizer = tokenizer
+        self._is_compiled = False
         # convolutions are faster on channels-last memory (1.5 to 3 times on a CPU in bfloat16); a vision transformer
         # has only one, which cuts the patches
         visual: Any = clip.visual
@@ -73,26 +74,33 @@ class Backbone(nn.Module):
         features: torch.Tensor = self.clip.encode_text(input_ids)  # type: ignore[operator]
         return features
 
-    def prepare_training(self, *, compiled: bool, checkpointing: bool) -> None:
-        """Choose how the towers are trained: compiled, and with less memory for a third more time.
+    def checkpoint_gradients(self) -> None:
+        """Train with less memory, for a third more time.
 
         Raises:
-            BackboneError: a tower has no gradient checkpointing.
+            BackboneError: a tower can't.
         """
+        try:
+            self.clip.set_grad_checkpointing(True)  # type: ignore[operator]
+        except Exception as error:  # towers say it in different ways
+            raise BackboneError(
+                f"train.grad_checkpointing: {self.identity.name} has none ({str(error)[:200]}); set it to false"
+            ) from None
+
+    def compile_towers(self) -> None:
+        """Run the towers through torch.compile; the first batch of each shape takes a while then.
+
+        In place, so that the weights keep their names. A second call changes nothing.
+        """
+        if self._is_compiled:
+            return
+        self._is_compiled = True
+        visual: Any = self.clip.visual
+        visual.compile(dynamic=False)
+        # texts are cut at the longest of a batch, so the length varies
         text = self._text_tower
-        if checkpointing:
-            try:
-                self.clip.set_grad_checkpointing(True)  # type: ignore[operator]
-            except Exception as error:  # towers say it in different ways
-                raise BackboneError(
-                    f"train.grad_checkpointing: {self.identity.name} has none ({str(error)[:200]}); set it to false"
-                ) from None
-        if compiled:  # in place, so that the weights keep their names
-            visual: Any = self.clip.visual
-            visual.compile(dynamic=False)
-            # texts are cut at the longest of a batch, so the length varies
-            transformer: Any = text.transformer if text is self.clip else text
-            transformer.compile(dynamic=True)
+        transformer: Any = text.transformer if text is self.clip else text
+        transformer.compile(dynamic=True)
 
     @property
     def card(self) -> BackboneCard:

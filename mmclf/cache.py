@@ -26,6 +26,7 @@ GIB = 2**30
 RESCAN_SHARE = 1 / 64
 ABANDONED = 24 * 3600  # seconds after which a draft has no writer any more
 DESCRIPTION = "space.json"
+FEATURES, PICTURES, BACKBONES = "features", "pictures", "backbones"
 
 
 @dataclass

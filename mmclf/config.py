@@ -88,8 +88,8 @@ class TrainConfig(Section):
     views: Annotated[int, Field(ge=0, le=1000)] | None = None
     # the fastest safe precision of the machine
     amp: bool = True
-    # stage 2
     compile: bool = False
+    # stage 2
     grad_checkpointing: bool = False
     patch_dropout: Share = 0.0
     folds: Annotated[int, Field(ge=2, le=100)] = 5

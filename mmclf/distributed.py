@@ -40,7 +40,7 @@ class World:
         return items[self.rank :: self.size]
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model with gradients averaged over the processes."""
+        """The model with gradients averaged over the processes; every parameter that is trained must get one."""
         if self.size == 1:
             return model
         return nn.parallel.DistributedDataParallel(
@@ -48,7 +48,6 @@ class World:
             device_ids=[torch.cuda.current_device()] if next(model.parameters()).is_cuda else None,
             broadcast_buffers=False,  # batch norm keeps its pretrained statistics
             gradient_as_bucket_view=True,
-            find_unused_parameters=True,  # text towers with a pooler that nobody asks for
         )
 
     def no_sync(self, model: nn.Module) -> contextlib.AbstractContextManager[object]:

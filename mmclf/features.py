@@ -95,8 +95,9 @@ class Features:
         precision: Precision,
         device: torch.device,
         cache: Cache,
+        compiled: bool = False,
     ) -> None:
-        """`seed` is that of the crops; the towers run on `device` in `precision`."""
+        """`seed` is that of the crops; the towers run on `device` in `precision`, `compiled` or not."""
         self.unreadable: set[str] = set()
         self.truncated = 0
         self.ledger = Ledger()
@@ -107,6 +108,7 @@ class Features:
         self._precision = precision
         self._device = device
         self._cache = cache
+        self._compiled = compiled
         card = backbone.card
         self._pictures = Pictures(catalog.image_root, card.transform, cache=None, draft=data.fast_jpeg)
         self._kept_pictures = Pictures(catalog.image_root, card.transform, cache=cache, draft=data.fast_jpeg)
@@ -121,9 +123,9 @@ class Features:
         }
         image = {"kind": "pictures", "transform": vars(card.transform), "draft": data.fast_jpeg}
         text = {"kind": "texts", "max_len": data.max_len, "tokenizer": card.tokenizer}
-        self._image_shelf = Shelf(cache, towers | image, card.identity.image_dim)
+        self._image_shelf = Shelf(cache, towers | image, card.identity.image_dim, note=card.identity.name)
         # with a last column that is 1 where the text was cut
-        self._text_shelf = Shelf(cache, towers | text, card.identity.text_dim + 1)
+        self._text_shelf = Shelf(cache, towers | text, card.identity.text_dim + 1, note=card.identity.name)
 
     @property
     def width(self) -> int:
@@ -275,7 +277,10 @@ class Features:
         return features.float().cpu().numpy()
 
     def _towers(self) -> Any:
-        return self._backbone.load().to(self._device)
+        towers = self._backbone.load().to(self._device)
+        if self._compiled:
+            towers.compile_towers()
+        return towers
 
     def _gather(self, found: np.ndarray, chosen: list[list[int]]) -> np.ndarray:
         """Mean over the pictures of each row."""

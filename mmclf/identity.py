@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from .cache import Cache
+from .cache import BACKBONES, Cache
 from .files import atomic_path
 from .images import Transform
 
@@ -121,7 +121,7 @@ def _path(cache: Cache, name: str, pretrained: str | None, img_size: int) -> Pat
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     except OSError:
         return None
-    return cache.root / "backbones" / f"{digest.hexdigest()[:32]}.json"
+    return cache.root / BACKBONES / f"{digest.hexdigest()[:32]}.json"
 
 
 def _files(name: str) -> list[Path]:

@@ -102,6 +102,22 @@ class Classifier(nn.Module):
         logits: torch.Tensor = self.head(self.features(batch))
         return logits
 
+    def freeze_unused(self) -> None:
+        """Freeze the parameters that no feature depends on, such as the pooler of a text tower that isn't asked.
+
+        Processes that train together wait for the gradient of every parameter that isn't frozen.
+        """
+        device = next(self.head.parameters()).device
+        images = self.backbone.transform.placeholder()[None].to(device)
+        tokens = self.backbone.tokenize(["a"], 3).input_ids.long().to(device)
+        with torch.enable_grad():
+            features = [self.backbone.encode_image(images), self.backbone.encode_text(tokens)]
+            torch.cat(features, dim=1).sum().backward()  # type: ignore[no-untyped-call]
+        for parameter in self.backbone.parameters():
+            if parameter.grad is None:
+                parameter.requires_grad_(False)
+            parameter.grad = None
+
     def parameter_groups(self, rates: LearningRates) -> list[dict[str, object]]:
         """Optimiser groups `image_encoder`, `text_encoder` and `head`, or `head` alone when frozen."""
         groups: list[dict[str, object]] = []

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .cache import Cache
+from .cache import PICTURES, Cache
 from .files import atomic_path
 from .images import TRAIN_MARGIN, Transform, decode_picture, read_file
 
@@ -96,7 +96,7 @@ class Pictures:
             return make(self._decode(name))
         space = f"{kind}-{self._transform.interpolation}{'-draft' if self._draft else ''}"
         digest = self.digest(name)
-        path = self._cache.root / "pictures" / space / digest[:2] / digest[2:]
+        path = self._cache.root / PICTURES / space / digest[:2] / digest[2:]
         made = _read(path)
         if made is not None:
             self._cache.touch(path)

@@ -26,7 +26,9 @@ from .pictures import Pictures
 from .progress import track
 from .speed import Stopwatch
 
-CHUNK_ROWS = 8192
+# rows scored before their probabilities are written: with one backbone, and at most with several
+CHUNK_ROWS, MAX_CHUNK_ROWS = 8192, 65_536
+CHUNK_BYTES = 256 * 2**20  # of their probabilities
 # pixels of a chunk on the disk; more of them mean fewer reloads of the backbones
 SPOOL_BYTES = 4 * 2**30
 EXAMPLES = 100
@@ -88,13 +90,14 @@ class Scoring:
             yield rows, self._score_chunk(rows, label)
 
     def _chunk_rows(self) -> int:
+        most = CHUNK_BYTES // (8 * len(self._checkpoints[0].meta.classes))
         if len(self._groups) == 1:
-            return CHUNK_ROWS
+            return max(self._infer.batch_size, min(CHUNK_ROWS, most))
         per_row = 1.0
         if self._data.multi_image_mode == "mean_pool":
             per_row = max(1.0, sum(map(len, self._catalog.pictures)) / len(self._catalog))
         pixels = 3 * self._data.img_size**2 * per_row
-        return max(self._infer.batch_size, int(SPOOL_BYTES / pixels))
+        return max(self._infer.batch_size, min(MAX_CHUNK_ROWS, most, int(SPOOL_BYTES / pixels)))
 
     def _score_chunk(self, rows: np.ndarray, label: str) -> np.ndarray:
         """Probabilities float32 (n, classes) of a chunk."""

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .cache import DESCRIPTION, Cache
+from .cache import DESCRIPTION, FEATURES, Cache
 from .files import atomic_path
 
 KEY_BYTES = 16
@@ -33,17 +33,19 @@ def make_key(*parts: str) -> bytes:
 class Shelf:
     """Vectors of one width, for everything that `description` says they depend on."""
 
-    def __init__(self, cache: Cache, description: Mapping[str, object], width: int) -> None:
+    def __init__(self, cache: Cache, description: Mapping[str, object], width: int, *, note: str = "") -> None:
         """
         Args:
             cache: that it lies in.
             description: all that the vectors depend on besides their keys; JSON values.
             width: d of each vector.
+            note: for people who list the cache; no part of what the vectors are found by.
         """
-        self._description = json.dumps(dict(description) | {"width": width}, indent=2, sort_keys=True)
+        self._description = dict(description) | {"width": width}
+        self._note = note
         self._cache = cache
         self._width = width
-        self.folder = cache.root / "features" / sha256(self._description.encode()).hexdigest()[:16]
+        self.folder = cache.root / FEATURES / make_key(json.dumps(self._description, sort_keys=True)).hex()
         self._pending: list[tuple[bytes, np.ndarray]] = []
         self._flushed = time.monotonic()
 
@@ -93,7 +95,8 @@ class Shelf:
             description = self.folder / DESCRIPTION
             if not description.exists():
                 with atomic_path(description) as draft:
-                    draft.write_text(self._description + "\n", encoding="utf-8")
+                    text = json.dumps(self._description | {"note": self._note}, indent=2)
+                    draft.write_text(text + "\n", encoding="utf-8")
             with atomic_path(self.folder / f"{uuid.uuid4().hex}.safetensors") as draft:
                 save_file(arrays, draft)
         except OSError as error:

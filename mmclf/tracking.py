@@ -40,7 +40,7 @@ from .config import Config
 from .errors import RunError
 from .history import curves, write_history, write_tensorboard
 from .metrics import top_k
-from .probabilities import ProbabilityTable, join_folds
+from .probabilities import ProbabilityTable, join_folds, read_table
 from .train import EpochResult
 
 CHECKPOINT, OOF, PREDICTIONS = "checkpoint", "oof.parquet", "probabilities.parquet"
@@ -138,13 +138,37 @@ class StageRecord:
             self.folds.append(record)
 
     def finish(self, catalog: Catalog) -> dict[str, Any]:
-        """Store the out-of-fold matrix and the figures over the folds; returns the headline figures."""
-        best = [max(fold.results, key=lambda r: (r.val_top1, -r.epoch)) for fold in self.folds]
-        joined = join_folds([fold.table for fold in self.folds if fold.table is not None], catalog.ids)
+        """Store the out-of-fold matrix and the figures over the folds; returns the headline figures.
+
+        Folds that other processes add to the same run count too. Whoever finishes last has seen them all: a summary
+        is written again when a fold was finished meanwhile.
+        """
+        client = MlflowClient()
+        others = self._others(client)
+        while True:
+            figures = self._summarise(catalog, [*(_summary(fold) for fold in self.folds), *others.values()])
+            seen = set(others)
+            others = self._others(client)
+            if set(others) == seen:
+                return figures
+
+    def _others(self, client: MlflowClient) -> dict[str, "FoldSummary"]:
+        """The finished folds of this run that other processes trained, the newest run of each, by run id."""
+        own = {fold.fold for fold in self.folds}
+        found: dict[int, tuple[str, FoldSummary]] = {}
+        for child in _finished_folds(client, self.run_id):
+            number = int(child.data.tags["fold"])
+            if number not in own and number not in found:
+                found[number] = child.info.run_id, _stored_summary(child)
+        return dict(found.values())
+
+    def _summarise(self, catalog: Catalog, folds: Sequence["FoldSummary"]) -> dict[str, Any]:
+        folds = sorted(folds, key=lambda fold: fold.fold)
+        joined = join_folds([fold.table for fold in folds], catalog.ids)
         figures = {
-            "cv_top1_mean": float(np.mean([r.val_top1 for r in best])),
-            "cv_top1_std": float(np.std([r.val_top1 for r in best])),
-            "cv_top3_mean": float(np.mean([r.val_top3 for r in best])),
+            "cv_top1_mean": float(np.mean([fold.top1 for fold in folds])),
+            "cv_top1_std": float(np.std([fold.top1 for fold in folds])),
+            "cv_top3_mean": float(np.mean([fold.top3 for fold in folds])),
         }
         seconds = time.perf_counter() - self.started
         mlflow.log_metrics(
@@ -155,9 +179,35 @@ class StageRecord:
         with tempfile.TemporaryDirectory() as folder:
             joined.write(Path(folder) / OOF)
             mlflow.log_artifacts(folder, run_id=self.run_id)
-        mlflow.set_tags({"folds": ",".join(str(fold.fold) for fold in self.folds)})
-        mlflow.set_tag("mlflow.note.content", _fold_note(self.folds, best, figures))
-        return {"run_id": self.run_id, **figures, "folds": len(self.folds), "seconds": round(seconds, 1)}
+        mlflow.set_tags({"folds": ",".join(str(fold.fold) for fold in folds)})
+        mlflow.set_tag("mlflow.note.content", _fold_note(folds, figures))
+        return {"run_id": self.run_id, **figures, "folds": len(folds), "seconds": round(seconds, 1)}
+
+
+@dataclass(frozen=True)
+class FoldSummary:
+    """What the best epoch of a fold reached."""
+
+    fold: int
+    best_epoch: int
+    epochs: int
+    top1: float
+    top3: float
+    table: ProbabilityTable
+
+
+def _summary(record: FoldRecord) -> FoldSummary:
+    best = max(record.results, key=lambda r: (r.val_top1, -r.epoch))
+    assert record.table is not None  # noqa: S101 - set by `finish`
+    return FoldSummary(record.fold, best.epoch, len(record.results), best.val_top1, best.val_top3, record.table)
+
+
+def _stored_summary(child: Run) -> FoldSummary:
+    metrics = child.data.metrics
+    epochs = len(artifact_path(child, "history.csv").read_text(encoding="utf-8").splitlines()) - 1
+    table = read_table(artifact_path(child, OOF))
+    best = int(metrics["best/epoch"])
+    return FoldSummary(int(child.data.tags["fold"]), best, epochs, metrics["best/top1"], metrics["best/top3"], table)
 
 
 @contextlib.contextmanager
@@ -173,6 +223,9 @@ def record_stage(
         split: digest of the folds.
         backbone: SHA-256 of the pretrained weights.
         extra: further tags, for example the stage-1 run that a stage-2 run starts from.
+
+    Raises:
+        RunError: MLFLOW_RUN_ID names a run that was begun with other data or settings.
     """
     tags = {
         "stage": stage,
@@ -182,6 +235,7 @@ def record_stage(
         "config_id": config.fingerprint(),
         "git_dirty": _git_dirty(),
     } | dict(extra or {})
+    _check_resumed(tags)
     with _start_run(f"{stage} {_short_name(config)}") as active:
         mlflow.set_tags(tags | {"role": "parent", "csv": str(catalog.table_path.resolve())})
         mlflow.set_tag("images", str(catalog.image_root.resolve()))
@@ -274,20 +328,26 @@ def fold_checkpoints(client: MlflowClient, parent: Run, fold: int | None = None)
         RunError: it has no finished fold, or not this one.
         CheckpointError: a checkpoint can't be read.
     """
-    found = {}
-    children = client.search_runs(
-        [parent.info.experiment_id],
-        f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.role = 'fold' and attributes.status = 'FINISHED'",
-        max_results=1000,
-    )
-    for child in children:
+    found: dict[int, Checkpoint] = {}
+    for child in _finished_folds(client, parent.info.run_id):
         number = int(child.data.tags["fold"])
-        if fold is None or number == fold:
+        if number not in found and fold in (None, number):
             found[number] = open_checkpoint(artifact_path(child, CHECKPOINT, META))
     if not found:
         wanted = "finished folds" if fold is None else f"finished fold {fold}"
         raise RunError(f"run {parent.info.run_id}: has no {wanted}")
     return [found[number] for number in sorted(found)]
+
+
+def _finished_folds(client: MlflowClient, run_id: str) -> list[Run]:
+    """The finished fold runs of a stage run, the newest first."""
+    found = client.search_runs(
+        [client.get_run(run_id).info.experiment_id],
+        f"tags.mlflow.parentRunId = '{run_id}' and tags.role = 'fold' and attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1000,
+    )
+    return list(found)
 
 
 def artifact_path(run: Run, name: str, *members: str) -> Path:
@@ -358,6 +418,19 @@ def _start_run(name: str) -> Iterator[Run]:
             raise
 
 
+def _check_resumed(tags: Mapping[str, str]) -> None:
+    """A run that has folds already, of an earlier or another process, must be of the same data and settings."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    before = get_run(MlflowClient(), run_id).data.tags if run_id else {}
+    names = {"stage": "stage", "split": "rows or folds", "backbone": "backbone", "config_id": "configuration"}
+    for tag, name in names.items():
+        if tag in before and before[tag] != tags[tag]:
+            raise RunError(
+                f"MLFLOW_RUN_ID: run {run_id} was begun with another {name} ({before[tag]} there, "
+                f"{tags[tag]} here); folds of one run must share it"
+            )
+
+
 def _log_config(config: Config) -> None:
     """Config values under `cfg/`: `mlflow run` logs its own parameters, shell-quoted, under their plain names."""
     mlflow.log_params({f"cfg/{key}": str(value)[:MAX_PARAM] for key, value in config.flat().items()})
@@ -387,11 +460,11 @@ def _short_name(config: Config) -> str:
     return name if config.model.pretrained is None else f"{name}/{config.model.pretrained}"
 
 
-def _fold_note(folds: Sequence[FoldRecord], best: Sequence[EpochResult], figures: Mapping[str, float]) -> str:
+def _fold_note(folds: Sequence[FoldSummary], figures: Mapping[str, float]) -> str:
     """The description of the parent run: what each fold reached, as the UI shows Markdown."""
     lines = ["| fold | best epoch | top-1 | top-3 |", "| --- | --- | --- | --- |"]
-    for fold, r in zip(folds, best, strict=True):
-        lines.append(f"| {fold.fold} | {r.epoch} of {len(fold.results)} | {r.val_top1:.4f} | {r.val_top3:.4f} |")
+    for fold in folds:
+        lines.append(f"| {fold.fold} | {fold.best_epoch} of {fold.epochs} | {fold.top1:.4f} | {fold.top3:.4f} |")
     mean, std = figures["cv_top1_mean"], figures["cv_top1_std"]
     lines.append(f"| mean | | **{mean:.4f}** ± {std:.4f} | {figures['cv_top3_mean']:.4f} |")
     return "\n".join(lines)

@@ -82,6 +82,8 @@ def fit(
         TrainingError: the loss is no longer a finite number.
     """
     world = world or World()
+    if world.size > 1 and isinstance(model, Classifier):
+        model.freeze_unused()
     optimizer = torch.optim.AdamW(
         model.parameter_groups(config.lrs), weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")
     )

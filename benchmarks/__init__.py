@@ -1,0 +1,1 @@
+"""The benchmark: mmclf against a plain loop."""

@@ -1,0 +1,73 @@
+"""The rate of the bare forward passes: batches in memory, nothing but the towers and the head.
+
+    python -m benchmarks.bare_forward --run STAGE2_RUN --csv test.csv --images images
+
+Prints rows a second for all folds of the run with the flip, as infer computes them, on one line of JSON.
+"""
+
+import argparse
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+
+from mmclf import tracking
+from mmclf.batches import Loader, RowDataset
+from mmclf.catalog import read_catalog
+from mmclf.checkpoint import build_head, load_head, restore_backbone
+from mmclf.device import pick_device, pick_precision
+from mmclf.images import flip
+from mmclf.model import Classifier
+from mmclf.pictures import Pictures
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="The rate of the bare forward passes of a stage-2 run.")
+    for name in ("run", "csv", "images"):
+        parser.add_argument(f"--{name}", required=True)
+    options = parser.parse_args()
+    client = tracking.connect()
+    checkpoints = tracking.fold_checkpoints(client, tracking.get_stage_run(client, options.run, ["stage2"]))
+    first = checkpoints[0]
+    config = first.meta.config
+    columns = config.data.model_copy(update={"text_cols": list(first.meta.text_cols)})
+    catalog = read_catalog(options.csv, options.images, columns, training=False)
+    device = pick_device()
+    backbone = restore_backbone(first, config.data.img_size).to(device)
+    head = build_head(backbone.identity, config, len(first.meta.classes))
+    load_head(head, first)
+    precision = pick_precision(device, config.train.amp)
+    model = Classifier(backbone, head.to(device), precision, clip_trainable=False).eval()
+    tokens = backbone.tokenize(catalog.texts, config.data.max_len)
+    pictures = Pictures(catalog.image_root, backbone.transform)
+    order = torch.argsort(tokens.attention_mask.sum(dim=1), stable=True).numpy()
+    batches = [
+        batch.to(device)
+        for batch in Loader(
+            RowDataset(catalog, pictures, config.data.multi_image_mode, seed=0),
+            tokens,
+            None,
+            np.asarray(order),
+            batch_size=config.infer.batch_size,
+            num_workers=0,
+        )
+    ]
+    with torch.inference_mode():
+        model(batches[0])
+        start = time.perf_counter()
+        for _ in checkpoints:
+            for batch in batches:
+                texts = model.text_features(batch)
+                for images in (batch.images, flip(batch.images)):
+                    features = torch.cat([model.image_features(batch, images), texts], dim=1)
+                    model.head(features).softmax(dim=1).cpu()
+        seconds = time.perf_counter() - start
+    print(json.dumps({"rows_per_second": len(catalog) / seconds, "seconds": seconds}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
