@@ -1,7 +1,7 @@
 """mmclf against the plain loop: whole processes, interleaved, medians and spread.
 
     make bench                                  # every row; hours
-    python -m benchmarks.bench stage1-luma-views0 rerun-luma --repeats 3
+    python -m benchmarks.bench stage1-luma stage2-luma --repeats 5
 
 Needs the catalogues in MMCLF_REAL_DATA (default ../shared/data) and a local-dir: model in MMCLF_BENCH_MODEL (default:
 made by the tool beside the data). Both sides are given the same model, rows, batch size, workers and epochs, and start
@@ -80,6 +80,10 @@ class Bench:
         arguments += ["--config", str(PROJECT / "configs" / f"{stage}.yaml"), "--overrides", settings, *options]
         return self.run(f"entrypoints.{stage}", arguments, cache)
 
+    def test(self, data: str) -> list[str]:
+        """The options that name a catalogue's test rows."""
+        return ["--csv", str(DATA / data / "test.csv"), "--images", str(DATA / data / "images")]
+
     def history(self, run_id: str) -> list[dict[str, float]]:
         """The epochs of all folds of a run, from their history.csv."""
         import csv
@@ -109,6 +113,7 @@ class Result:
 
     name: str
     unit: str
+    target: str
     plain: list[float] = field(default_factory=list)
     mmclf: list[float] = field(default_factory=list)
     note: str = ""
@@ -119,51 +124,46 @@ class Result:
         pairs = zip(self.plain, self.mmclf, strict=True)
         return [a / b if self.unit == "s" else b / a for a, b in pairs]
 
-    def line(self, target: str) -> str:
+    def line(self) -> str:
         """A row of the table."""
         ratios = sorted(self.ratios)
         middle = statistics.median(ratios)
         spread = f"{ratios[0]:.2f}-{ratios[-1]:.2f}" if len(ratios) > 1 else "one run"
         plain, ours = statistics.median(self.plain), statistics.median(self.mmclf)
         figures = f"{plain:.1f} {self.unit} | {ours:.1f} {self.unit} | **{middle:.2f}** ({spread})"
-        return f"| {self.name} | {figures} | {target} | {self.note} |"
+        return f"| {self.name} | {figures} | {self.target} | {self.note} |"
 
 
-def interleave(
-    bench: Bench,
-    result: Result,
-    plain: Callable[[int], tuple[float, dict[str, Any]]],
-    mmclf: Callable[[int], tuple[float, dict[str, Any]]],
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Run both sides in turns; returns what they printed. The figure is the wall time of the process."""
-    theirs, ours = [], []
-    for number in range(bench.repeats):
-        seconds, printed = plain(number)
-        result.plain.append(seconds)
-        theirs.append(printed)
-        took, printed = mmclf(number)
-        result.mmclf.append(took)
-        ours.append(printed)
-        print(f"{result.name}: plain {seconds:.1f} s, mmclf {took:.1f} s", file=sys.stderr, flush=True)
-        if seconds > ONCE_SECONDS:
-            break
-    return theirs, ours
-
-
-def stage1(bench: Bench, data: str, views: int) -> Result:
-    """Five folds, five epochs, from nothing."""
-    result = Result(f"stage 1, {data}, views {views}", "s")
-    key = f"stage1-{data}"
-    theirs, ours = interleave(
-        bench,
-        result,
-        lambda number: bench.plain("stage1", data, out=f"plain-{key}"),
-        lambda number: bench.mmclf("stage1", data, f"train.views={views}", cache=f"cache-{key}-{views}-{number}"),
+def say(result: Result) -> None:
+    print(
+        f"{result.name}: {result.plain[-1]:.1f} and {result.mmclf[-1]:.1f} {result.unit}", file=sys.stderr, flush=True
     )
-    result.note = f"CV top-1 {theirs[0]['cv_top1']:.4f} and {ours[0]['cv_top1_mean']:.4f}"
-    if views:
-        result.note += f"; {same_epochs(theirs[0], bench.history(ours[0]['run_id']))}"
-    return result
+
+
+def stage1(bench: Bench, data: str, targets: dict[str, str]) -> list[Result]:
+    """Five folds, five epochs: from nothing with views 0 and 5, and again with the features there."""
+    kinds = {
+        "views 0": Result(f"stage 1, {data}, `train.views: 0`", "s", targets["views 0"]),
+        "again": Result(f"the same with the features there, {data}", "s", targets["again"]),
+        "views 5": Result(f"stage 1, {data}, `train.views: 5`", "s", targets["views 5"]),
+    }
+    # another head learning rate before, so that the rerun is what follows it when a setting is changed
+    bench.mmclf("stage1", data, "train.views=0 train.lrs.head=2e-3", cache=f"cache-{data}-again")
+    for number in range(bench.repeats):
+        plain, theirs = bench.plain("stage1", data, out=f"plain-{data}")
+        for kind, result in kinds.items():
+            views = 5 if kind == "views 5" else 0
+            cache = f"cache-{data}-again" if kind == "again" else f"cache-{data}-{views}-{number}"
+            seconds, ours = bench.mmclf("stage1", data, f"train.views={views}", cache=cache)
+            result.plain.append(plain)
+            result.mmclf.append(seconds)
+            result.note = f"CV top-1 {theirs['cv_top1']:.4f} and {ours['cv_top1_mean']:.4f}"
+            if views:
+                result.note += f"; {same_epochs(theirs, bench.history(ours['run_id']))}"
+            say(result)
+        if plain > ONCE_SECONDS:
+            break
+    return list(kinds.values())
 
 
 def same_epochs(theirs: dict[str, Any], ours: list[dict[str, float]]) -> str:
@@ -175,23 +175,10 @@ def same_epochs(theirs: dict[str, Any], ours: list[dict[str, float]]) -> str:
     return f"val top-1 equal in {same} of {len(left.keys() | right.keys())} epochs, at most {max(gaps):.4f} apart"
 
 
-def rerun(bench: Bench, data: str) -> Result:
-    """Another head learning rate, the features there."""
-    result = Result(f"stage 1 again, other head rate, {data}", "s")
-    bench.mmclf("stage1", data, "train.views=0", cache=f"cache-rerun-{data}")
-    interleave(
-        bench,
-        result,
-        lambda number: bench.plain("stage1", data, "--lr-head", "2e-3", out=f"plain-rerun-{data}"),
-        lambda number: bench.mmclf("stage1", data, "train.views=0 train.lrs.head=2e-3", cache=f"cache-rerun-{data}"),
-    )
-    return result
-
-
-def stage2(bench: Bench, data: str, text: str) -> Result:
+def stage2(bench: Bench, data: str, text: str, target: str) -> list[Result]:
     """Training rows a second of one fold, two epochs."""
     what = "titles only" if text == "title" else "title and description"
-    result = Result(f"stage 2, {data}, {what}", "rows/s")
+    result = Result(f"stage 2, {data}, {what}", "rows/s", target)
     columns = "data.text_cols=[title]" if text == "title" else ""
     bench.mmclf("stage1", data, f"train.views=0 {columns}", cache=f"cache-stage2-{data}")
     waits = []
@@ -199,60 +186,71 @@ def stage2(bench: Bench, data: str, text: str) -> Result:
         options = ["--fold", "0", "--epochs", "2", *(["--text-cols", "title"] if columns else [])]
         _, printed = bench.plain("stage2", data, *options, out=f"plain-stage2-{data}")
         result.plain.append(printed["train_rows_per_second"])
-        settings = f"train.epochs=2 train.folds=5 {columns}"
+        settings = f"train.epochs=2 {columns}"
         _, ours = bench.mmclf("stage2", data, settings, "--fold", "0", cache=f"cache-stage2-{data}-{number}")
         epochs = bench.history(ours["run_id"])
         result.mmclf.append(len(epochs) / sum(1 / epoch["rows_per_second"] for epoch in epochs))
         waits.append(statistics.mean(epoch["data_wait"] for epoch in epochs))
-        print(f"{result.name}: {result.plain[-1]:.1f}, {result.mmclf[-1]:.1f}", file=sys.stderr, flush=True)
+        say(result)
     result.note = f"data wait {statistics.median(waits):.1%}"
-    return result
+    return [result]
 
 
-def infer_stage1(bench: Bench, data: str) -> Result:
-    """Five stage-1 folds with flip TTA, from nothing."""
-    result = Result(f"infer, 5 stage-1 folds, flip, {data} test", "s")
+def infer_stage1(bench: Bench, data: str) -> list[Result]:
+    """Five stage-1 folds with flip TTA, whole processes."""
+    result = Result(f"infer, 5 stage-1 folds, flip, {data} test", "s", "4")
     _, trained = bench.mmclf("stage1", data, "train.views=0", cache=f"cache-infer-{data}")
     models = bench.folder / f"plain-infer-models-{data}"
     bench.plain("stage1", data, "--epochs", "1", out=models.name)
-    test = ["--csv", str(DATA / data / "test.csv"), "--images", str(DATA / data / "images")]
-    interleave(
-        bench,
-        result,
-        lambda number: bench.plain("infer", data, "--models", str(models), out=f"plain-infer-{data}"),
-        lambda number: bench.run("entrypoints.infer", [*test, "--stage1-run", trained["run_id"]], "unused"),
-    )
-    return result
-
-
-def infer_stage2(bench: Bench, data: str) -> Result:
-    """Five stage-2 folds with flip TTA, against the bare forward passes."""
-    result = Result(f"infer, 5 stage-2 folds, flip, {data} test, against bare forward passes", "rows/s")
-    bench.mmclf("stage1", data, "train.views=0", cache=f"cache-infer2-{data}")
-    short = "train.epochs=1 train.lrs.image_encoder=1e-6 train.lrs.text_encoder=1e-6"
-    _, trained = bench.mmclf("stage2", data, short, cache=f"cache-infer2-{data}")
-    test = ["--csv", str(DATA / data / "test.csv"), "--images", str(DATA / data / "images")]
     for _ in range(bench.repeats):
-        _, bare = bench.run("benchmarks.bare_forward", ["--run", trained["run_id"], *test])
+        seconds, _ = bench.plain("infer", data, "--models", str(models), out=f"plain-infer-{data}")
+        result.plain.append(seconds)
+        seconds, _ = bench.run("entrypoints.infer", [*bench.test(data), "--stage1-run", trained["run_id"]])
+        result.mmclf.append(seconds)
+        say(result)
+    return [result]
+
+
+def infer_stage2(bench: Bench, data: str) -> list[Result]:
+    """Five stage-2 folds with flip TTA, against the bare forward passes."""
+    result = Result(f"infer, 5 stage-2 folds, flip, {data} test, against the bare forward passes", "rows/s", "0.85")
+    bench.mmclf("stage1", data, "train.views=0", cache=f"cache-infer2-{data}")
+    _, trained = bench.mmclf("stage2", data, "train.epochs=1", cache=f"cache-infer2-{data}")
+    for _ in range(bench.repeats):
+        _, bare = bench.run("benchmarks.bare_forward", ["--run", trained["run_id"], *bench.test(data)])
         result.plain.append(bare["rows_per_second"])
-        _, printed = bench.run("entrypoints.infer", [*test, "--stage2-run", trained["run_id"]])
-        result.mmclf.append(bench.metrics(printed["run_id"])["speed/rows_per_second"])
-        print(f"{result.name}: {result.plain[-1]:.1f}, {result.mmclf[-1]:.1f}", file=sys.stderr, flush=True)
-    return result
+        _, printed = bench.run("entrypoints.infer", [*bench.test(data), "--stage2-run", trained["run_id"]])
+        metrics = bench.metrics(printed["run_id"])
+        result.mmclf.append(metrics["speed/rows_per_second"])
+        result.note = f"data wait {metrics['speed/data_wait']:.1%}"
+        say(result)
+    return [result]
 
 
-ROWS: dict[str, tuple[str, Callable[[Bench], Result]]] = {
-    "stage1-luma-views0": ("12", lambda bench: stage1(bench, "luma", 0)),
-    "rerun-luma": ("40", lambda bench: rerun(bench, "luma")),
-    "stage1-openclipart-views0": ("18", lambda bench: stage1(bench, "openclipart", 0)),
-    "stage1-openclipart-views5": ("3.8", lambda bench: stage1(bench, "openclipart", 5)),
-    "rerun-openclipart": ("40", lambda bench: rerun(bench, "openclipart")),
-    "stage2-luma-titles": ("1.25", lambda bench: stage2(bench, "luma", "title")),
-    "stage2-luma": ("1", lambda bench: stage2(bench, "luma", "all")),
-    "stage2-openclipart": ("1", lambda bench: stage2(bench, "openclipart", "all")),
-    "infer-stage2-luma": ("0.85", lambda bench: infer_stage2(bench, "luma")),
-    "infer-stage1-luma": ("4", lambda bench: infer_stage1(bench, "luma")),
-    "infer-stage1-openclipart": ("4", lambda bench: infer_stage1(bench, "openclipart")),
+def memory(bench: Bench) -> list[Result]:
+    """Growth of infer's memory from row 10,000 to row 100,000; the plain loop has no such figure."""
+    for options in ([], ["--stage2"]):
+        _, printed = bench.run("benchmarks.memory", options)
+        print(
+            f"| infer, {printed['rows']:,} rows, {printed['stage']} | | grows by {printed['growth_mib']:.0f} MiB to "
+            f"{printed['mib_at_most']:.0f} MiB | | 200 MiB | |",
+            flush=True,
+        )
+    return []
+
+
+ROWS: dict[str, Callable[[Bench], list[Result]]] = {
+    "stage1-luma": lambda bench: stage1(bench, "luma", {"views 0": "12", "again": "40", "views 5": ""}),
+    "stage1-openclipart": lambda bench: stage1(
+        bench, "openclipart", {"views 0": "18", "again": "40", "views 5": "3.8"}
+    ),
+    "stage2-luma-titles": lambda bench: stage2(bench, "luma", "title", "1.25"),
+    "stage2-luma": lambda bench: stage2(bench, "luma", "all", "1"),
+    "stage2-openclipart": lambda bench: stage2(bench, "openclipart", "all", "1"),
+    "infer-stage2-luma": lambda bench: infer_stage2(bench, "luma"),
+    "infer-stage1-luma": lambda bench: infer_stage1(bench, "luma"),
+    "infer-stage1-openclipart": lambda bench: infer_stage1(bench, "openclipart"),
+    "memory": memory,
 }
 
 
@@ -282,8 +280,8 @@ def main(argv: list[str] | None = None) -> int:
         subprocess.run([sys.executable, "-c", make_store], cwd=name, env=bench.environment("unused"), check=True)
         print("| work | plain loop | mmclf | ratio | target | |\n| --- | --- | --- | --- | --- | --- |")
         for row in options.rows:
-            target, measure = ROWS[row]
-            print(measure(bench).line(target), flush=True)
+            for result in ROWS[row](bench):
+                print(result.line(), flush=True)
     return 0
 
 
