@@ -32,6 +32,9 @@ def stage1(options: argparse.Namespace) -> dict[str, Any]:
     config = read_config(options)
     if config.model.clip_trainable:
         raise ConfigError(f"{options.config}: model.clip_trainable is true, but stage 1 keeps the towers frozen")
+    for key, default in (("grad_checkpointing", False), ("patch_dropout", 0.0)):
+        if getattr(config.train, key) != default:
+            raise ConfigError(f"train.{key}: is for training the towers, which stage 1 doesn't; leave it at {default}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("stage 1 needs one process only: start it without torchrun; stage 2 runs on several")
     data = read_data(options.csv, options.images, options.fold, config)

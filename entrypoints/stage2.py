@@ -45,6 +45,8 @@ def stage2(options: argparse.Namespace) -> dict[str, Any]:
     config = read_config(options)
     if not config.model.clip_trainable:
         raise ConfigError(f"{options.config}: model.clip_trainable is false, but stage 2 trains the towers")
+    if config.train.views is not None:
+        raise ConfigError("train.views: is for stage 1; stage 2 crops each picture anew in every epoch; set it to null")
     with join_world() as world:
         return _train(options, config, world)
 

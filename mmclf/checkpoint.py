@@ -126,13 +126,20 @@ def load_head(head: Head, checkpoint: Checkpoint) -> None:
     _load_strictly(head, state, checkpoint)
 
 
+def fits(backbone: "Backbone", checkpoint: Checkpoint, img_size: int) -> bool:
+    """Whether a checkpoint's fine-tuned towers can be loaded into this backbone, whatever its weights."""
+    here, there = backbone.identity, checkpoint.meta.backbone
+    same = (here.name, here.pretrained, backbone.transform.img_size) == (there.name, there.pretrained, img_size)
+    return same and checkpoint.has_towers
+
+
 def restore_backbone(checkpoint: Checkpoint, img_size: int, *, reuse: "Backbone | None" = None) -> "Backbone":
     """The backbone that a checkpoint's head was trained on: fine-tuned, or the frozen one it names.
 
     Args:
         checkpoint: of either stage.
         img_size: side of the pictures; position embeddings are resized to it.
-        reuse: a backbone that isn't needed any more; where it is of the same kind, the weights are loaded into it.
+        reuse: a backbone that isn't needed any more and `fits`: the weights are loaded into it.
 
     Raises:
         BackboneError: the frozen backbone can't be loaded.
@@ -141,12 +148,9 @@ def restore_backbone(checkpoint: Checkpoint, img_size: int, *, reuse: "Backbone 
     from .backbone import load_backbone
 
     identity = checkpoint.meta.backbone
-    if reuse is not None and checkpoint.has_towers and _same_kind(reuse, identity, img_size):
-        backbone = reuse
-    else:
-        backbone = load_backbone(
-            identity.name, identity.pretrained or None, img_size, load_weights=not checkpoint.has_towers
-        )
+    backbone = reuse or load_backbone(
+        identity.name, identity.pretrained or None, img_size, load_weights=not checkpoint.has_towers
+    )
     if checkpoint.has_towers:
         state = {k.removeprefix(TOWERS): v for k, v in checkpoint.tensors().items() if k.startswith(TOWERS)}
         backbone.load_towers(state, checkpoint.meta.transform.img_size)
@@ -163,13 +167,6 @@ def build_head(identity: BackboneIdentity, config: Config, classes: int) -> Head
     """A new head of the configured size for these towers; initialised from torch's global generator."""
     features = identity.image_dim + identity.text_dim
     return Head(features, config.model.hidden_dim, classes, config.model.dropout)
-
-
-def _same_kind(backbone: "Backbone", identity: BackboneIdentity, img_size: int) -> bool:
-    """Whether a backbone has the architecture of this identity, whatever its weights."""
-    here = backbone.identity
-    names = (here.name, here.pretrained, backbone.transform.img_size)
-    return names == (identity.name, identity.pretrained, img_size)
 
 
 def _load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], checkpoint: Checkpoint) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from .batches import Batch, Loader, RowDataset, Tokens, ahead
 from .catalog import Catalog
-from .checkpoint import Checkpoint, build_head, load_head, restore_backbone
+from .checkpoint import Checkpoint, build_head, fits, load_head, restore_backbone
 from .config import DataConfig, InferConfig
 from .device import Precision, pick_workers
 from .errors import CheckpointError
@@ -134,8 +134,9 @@ class Scoring:
         if self._loaded != number:
             former = self._model.backbone if self._model is not None else None
             self._model = None
+            if former is not None and not fits(former, group[0], self._data.img_size):
+                former = None  # its memory is needed now
             backbone = restore_backbone(group[0], self._data.img_size, reuse=former).to(self._device)
-            del former
             heads = []
             for checkpoint in group:
                 head = build_head(backbone.identity, checkpoint.meta.config, len(checkpoint.meta.classes))

@@ -66,6 +66,12 @@ def config(tree: dict[str, dict[str, object]]) -> Config:
     return build_config(tree)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The user's cache is not for tests, those included that start processes."""
+    os.environ["MMCLF_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """The models here are so small that threads only get in each other's way."""

@@ -5,10 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mmclf.batches import EVAL, EpochSampler, Loader, RowDataset, Tokens
+from mmclf.batches import EVAL, FILLER, EpochSampler, Loader, RowDataset, Tokens
 from mmclf.catalog import Catalog
+from mmclf.distributed import World
 from mmclf.errors import PictureError
 from mmclf.images import Transform, load_picture
+from mmclf.pictures import Pictures
 
 SIZE = 16
 TRANSFORM = Transform(SIZE, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
@@ -48,12 +50,12 @@ def make_catalog(root, ids=tuple(SHOP)) -> Catalog:
 
 def make_tokens(count) -> Tokens:
     input_ids = torch.arange(count * 4, dtype=torch.int32).reshape(count, 4)
-    return Tokens(input_ids, input_ids % 4 < 3, truncated=0)
+    return Tokens(input_ids, input_ids % 4 < 3, torch.zeros(count, dtype=torch.bool))
 
 
 def make_loader(catalog, rows=None, *, mode="first", seed=42, targets=None, batch_size=3, num_workers=0, **options):
     return Loader(
-        RowDataset(catalog, TRANSFORM, mode, seed),
+        RowDataset(catalog, Pictures(catalog.image_root, TRANSFORM), mode, seed),
         make_tokens(len(catalog)),
         targets,
         np.arange(len(catalog)) if rows is None else np.array(rows),
@@ -96,7 +98,7 @@ def test_a_batch_holds_its_rows_in_order(root):
     assert first.targets.tolist() == [3, 3, 2]
     assert first.picture_row.tolist() == [0, 1, 2]
     assert first.images.shape == (3, 3, SIZE, SIZE)
-    assert first.images.dtype == torch.float32
+    assert first.images.dtype == torch.uint8
     assert first.input_ids.tolist() == [[24, 25, 26, 27], [0, 1, 2, 3], [12, 13, 14, 15]]
     assert first.input_ids.dtype == torch.int64
     assert first.attention_mask.tolist() == [[True, True, True, False]] * 3
@@ -186,7 +188,7 @@ def test_loading_draws_nothing_from_the_callers_generator(root):
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    RowDataset(catalog, TRANSFORM, "random", 42)[(1, 3)]
+    RowDataset(catalog, Pictures(root, TRANSFORM), "random", 42)[(1, 3)]
     list(EpochSampler(np.arange(7), 3, shuffle_seed=1))
     assert torch.equal(torch.rand(3), expected)
 
@@ -267,7 +269,7 @@ def test_unreadable_picture_is_an_error_where_that_is_asked_for(root, num_worker
         list(make_loader(catalog, num_workers=num_workers, on_bad_image="error"))
     except PictureError as error:
         message = str(error)
-    assert message.startswith("unreadable picture f.png: cannot identify image file 'f.png'")
+    assert message.startswith("unreadable picture f.png: cannot identify image file")
     assert message.endswith("mend or remove it, or set data.on_bad_image=placeholder")
 
 
@@ -301,3 +303,56 @@ def test_training_shuffles_by_seed_and_epoch():
     assert len({tuple(one) for one in orders}) == 4
     assert order(1, 2) == orders[2]
     assert rows.tolist() == list(range(100, 150))  # the caller's array stays in order
+
+
+# several processes
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_share_each_batch_of_one_process(size):
+    rows = np.arange(50, 60)
+    alone = EpochSampler(rows, 4, shuffle_seed=1)
+    samplers = [EpochSampler(rows, 4, shuffle_seed=1, world=World(rank, size)) for rank in range(size)]
+    for sampler in (alone, *samplers):
+        sampler.epoch = 2
+    shares = [list(sampler) for sampler in samplers]
+    assert {len(share) for share in shares} == {len(alone)} == {3}
+    for number, batch in enumerate(alone):
+        together = [key for share in shares for key in share[number]]
+        real = [key for key in together if key[0] >= 0]
+        assert sorted(real) == sorted(batch)
+        assert all(share[number] for share in shares)  # none is without a row
+        # a filler is a row of the batch, marked
+        assert all((~row, epoch) in batch for row, epoch in together if row < 0)
+    assert sum(row < 0 for share in shares for row, _ in share[-1]) == size - 2
+
+
+def test_a_filler_looks_like_its_row_but_has_no_target(root):
+    catalog = make_catalog(root)
+    targets = np.arange(7)
+    loader = make_loader(catalog, [1, 4, 6], targets=targets, batch_size=2, shuffle_seed=3, world=World(1, 2))
+    loader.set_epoch(1)
+    first, last = loader
+    assert first.targets.tolist() == first.rows.tolist()
+    assert last.targets.tolist() == [FILLER]
+    (row,) = last.rows.tolist()
+    assert torch.equal(last.images, train_views(catalog, 1)[catalog.ids[row]])
+
+
+# texts
+
+
+def test_a_batch_is_cut_at_its_longest_text_where_that_is_allowed(root):
+    ids = torch.arange(1, 31, dtype=torch.int32).reshape(3, 10)
+    mask = torch.arange(10) < torch.tensor([[2], [9], [4]])
+    tokens = Tokens(ids, mask, torch.zeros(3, dtype=torch.bool), cuttable=True)
+    for rows, length in [([0], 3), ([0, 2], 5), ([1], 10), ([2, 1, 0], 10)]:
+        input_ids, attention_mask = tokens.batch(torch.tensor(rows))
+        assert input_ids.shape == attention_mask.shape == (len(rows), length)  # one token more than the mask tells
+        assert torch.equal(input_ids, ids[rows, :length].long())
+        assert torch.equal(attention_mask, mask[rows, :length])
+    whole = Tokens(ids, mask, torch.zeros(3, dtype=torch.bool))
+    assert whole.batch(torch.tensor([0]))[0].shape == (1, 10)
+    part = Tokens(ids, mask, torch.tensor([True, False, True]), cuttable=True, first_row=100)
+    assert torch.equal(part.batch(torch.tensor([102]))[0], ids[[2], :5].long())
+    assert part.truncated == 2

@@ -24,6 +24,7 @@ RECIPE = {
     "data.max_len": 77,
     "data.multi_image_mode": "first",
     "data.on_bad_image": "placeholder",
+    "data.fast_jpeg": True,
     "data.num_workers": None,
     "model.name": "ViT-L-14-quickgelu",
     "model.pretrained": "openai",
@@ -34,7 +35,11 @@ RECIPE = {
     "train.label_smoothing": 0.0,
     "train.grad_accum": 1,
     "train.early_stop_patience": 2,
+    "train.views": None,
     "train.amp": True,
+    "train.compile": False,
+    "train.grad_checkpointing": False,
+    "train.patch_dropout": 0.0,
     "train.folds": 5,
     "train.seed": 42,
     "infer.batch_size": 64,
@@ -343,7 +348,7 @@ def test_flat_has_dotted_keys_in_the_order_of_declaration():
 
 def test_fingerprint_is_stable_over_processes_and_machines():
     # a change of this value means that runs recorded before can no longer be told to be the same recipe
-    assert load_config(STAGE1).fingerprint() == "67c4769fa5f1"
+    assert load_config(STAGE1).fingerprint() == "4d10fbce415c"
 
 
 def test_fingerprint_does_not_depend_on_spelling_or_order(tmp_path):
@@ -362,6 +367,7 @@ def test_fingerprint_changes_with_every_key():
         "data.multi_image_mode": "random",
         "data.on_bad_image": "error",
         "data.num_workers": "1",
+        "train.views": "1",
     }
     config = load_config(STAGE1)
     seen = {config.fingerprint()}

@@ -122,9 +122,8 @@ def test_a_stage_is_a_parent_with_one_child_per_fold(project, chain, stage):
         assert run.data.tags["stage"] == stage
         assert run.data.params["cfg/train.epochs"] == "2"
         modules = ["head"] if stage == "stage1" else ["image_encoder", "text_encoder", "head"]
-        for name in ["train/loss", "val/top1", "val/top3", "train/rows_per_second", "epoch/seconds"] + [
-            f"lr/{module}" for module in modules
-        ]:
+        speed = [f"speed/{name}" for name in ("rows_per_second", "data_wait", "peak_memory_mib", "epoch_seconds")]
+        for name in ["train/loss", "val/top1", "val/top3", *speed] + [f"lr/{module}" for module in modules]:
             history = project.client.get_metric_history(run.info.run_id, name)
             assert [point.step for point in history] == [1, 2], name
         top1 = [point.value for point in project.client.get_metric_history(run.info.run_id, "val/top1")]

@@ -20,6 +20,8 @@ def result(epoch) -> EpochResult:
         learning_rates={"image_encoder": 1e-5, "text_encoder": 2e-5, "head": 3e-4 / epoch},
         seconds=2.5,
         rows_per_second=40.0,
+        data_wait=0.25,
+        peak_memory=512.0,
         is_best=epoch == 2,
         probabilities=np.empty((0, 2), dtype=np.float32),
     )
@@ -35,10 +37,11 @@ def test_history_has_the_columns_of_the_report_and_one_row_an_epoch(tmp_path):
     write_history(path, [result(1), result(2)])
     header, *rows = rows_of(path)
     assert header[:4] == ["epoch", "train_loss", "val_acc", "val_top3"]
-    assert header[4:] == ["val_loss", "seconds", "rows_per_second", "lr_image_encoder", "lr_text_encoder", "lr_head"]
+    assert header[4:9] == ["val_loss", "seconds", "rows_per_second", "data_wait", "peak_memory"]
+    assert header[9:] == ["lr_image_encoder", "lr_text_encoder", "lr_head"]
     assert [[float(value) for value in row] for row in rows] == [
-        [1, 1.5, 0.5625, 0.8125, 1.25, 2.5, 40.0, 1e-5, 2e-5, 3e-4],
-        [2, 0.75, 0.625, 0.875, 0.625, 2.5, 40.0, 1e-5, 2e-5, 1.5e-4],
+        [1, 1.5, 0.5625, 0.8125, 1.25, 2.5, 40.0, 0.25, 512.0, 1e-5, 2e-5, 3e-4],
+        [2, 0.75, 0.625, 0.875, 0.625, 2.5, 40.0, 0.25, 512.0, 1e-5, 2e-5, 1.5e-4],
     ]
     assert [row[0] for row in rows] == ["1", "2"]
 
@@ -53,9 +56,9 @@ def test_history_grows_with_the_epochs(tmp_path):
 
 def test_history_without_epochs_has_a_header(tmp_path):
     write_history(tmp_path / "history.csv", [])
-    assert rows_of(tmp_path / "history.csv") == [
-        ["epoch", "train_loss", "val_acc", "val_top3", "val_loss", "seconds", "rows_per_second"]
-    ]
+    (header,) = rows_of(tmp_path / "history.csv")
+    assert header[0] == "epoch"
+    assert header[-1] == "peak_memory"
 
 
 def test_tensorboard_reads_the_curves(tmp_path):
@@ -79,6 +82,9 @@ def test_curves_have_a_section_and_a_learning_rate_for_each_module():
     assert found["val/top3"] == 0.875
     assert found["train/loss"] == 0.75
     assert found["val/loss"] == 0.625
+    assert found["speed/rows_per_second"] == 40.0
+    assert found["speed/data_wait"] == 0.25
+    assert found["speed/peak_memory_mib"] == 512.0
     assert {tag for tag in found if tag.startswith("lr/")} == {"lr/image_encoder", "lr/text_encoder", "lr/head"}
     assert all(tag.count("/") == 1 for tag in found)
 

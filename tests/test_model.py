@@ -26,7 +26,7 @@ def batch(backbone) -> Batch:
     tokens = backbone.tokenize(["a red shirt", "", "oak table"], MAX_LEN)
     return Batch(
         rows=torch.arange(3),
-        images=torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)),
+        images=torch.randint(0, 256, (4, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0)).to(torch.uint8),
         picture_row=torch.tensor([0, 1, 1, 2]),
         input_ids=tokens.input_ids.long(),
         attention_mask=tokens.attention_mask,
@@ -101,7 +101,7 @@ def test_under_autocast_the_towers_are_bfloat16_and_features_and_head_are_float3
 
 def test_no_picture_of_another_row_counts(backbone, batch):
     model = classifier(backbone, trainable=False).eval()
-    changed = replace(batch, images=batch.images.index_fill(0, torch.tensor([1, 2]), 0.0))
+    changed = replace(batch, images=batch.images.index_fill(0, torch.tensor([1, 2]), 0))
     before, after = model(batch), model(changed)
     assert torch.allclose(before[[0, 2]], after[[0, 2]], atol=1e-6)
     assert not torch.allclose(before[1], after[1], atol=1e-4)

@@ -3,18 +3,24 @@
 .venv/bin/python -m pytest tests/test_predict.py
 """
 
+import gc
+import weakref
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from mmclf import backbone as backbone_module
+from mmclf import pictures
 from mmclf import predict as module
-from mmclf.backbone import load_backbone
+from mmclf.backbone import Backbone, load_backbone
 from mmclf.checkpoint import CheckpointMeta, build_head, open_checkpoint, save_checkpoint
 from mmclf.device import Precision
 from mmclf.errors import CheckpointError, PictureError
 from mmclf.images import load_picture
 from mmclf.model import Classifier
-from mmclf.predict import check_classes, predict_catalog
+from mmclf.predict import Scoring, check_classes
 from mmclf.seeds import seed_everything
 
 from .conftest import MAX_LEN, SIZE
@@ -28,7 +34,9 @@ def save(folder, config, catalog, fold, stage, classes=None):
     backbone = load_backbone(config.model.name, None, SIZE)
     seed_everything("fold", fold)
     classes = classes or catalog.classes
-    model = Classifier(backbone, build_head(backbone.identity, config, len(classes)), FLOAT32, clip_trainable=stage == "stage2")
+    model = Classifier(
+        backbone, build_head(backbone.identity, config, len(classes)), FLOAT32, clip_trainable=stage == "stage2"
+    )
     if stage == "stage2":
         with torch.no_grad():
             for parameter in model.parameters():
@@ -47,6 +55,15 @@ def save(folder, config, catalog, fold, stage, classes=None):
     )
     save_checkpoint(folder / f"{stage}-{fold}", model, meta)
     return open_checkpoint(folder / f"{stage}-{fold}"), model.eval()
+
+
+def score(catalog, checkpoints, data, infer):
+    """Probabilities of all chunks, and what was noticed on the way."""
+    scoring = Scoring(catalog, checkpoints, data, infer, device=CPU, precision=FLOAT32)
+    chunks = list(scoring)
+    assert np.array_equal(np.concatenate([rows for rows, _ in chunks]), np.arange(len(catalog)))
+    assert all(probabilities.dtype == np.float32 for _, probabilities in chunks)
+    return np.concatenate([probabilities for _, probabilities in chunks]), scoring
 
 
 def by_hand(models, catalog, tta) -> np.ndarray:
@@ -73,35 +90,94 @@ def by_hand(models, catalog, tta) -> np.ndarray:
 def test_it_is_the_mean_over_folds_and_flips(stage, tta, config, catalog, tmp_path):
     saved = [save(tmp_path, config, catalog, fold, stage) for fold in (0, 1)]
     infer = config.infer.model_copy(update={"tta": tta, "batch_size": 7})
-    found = predict_catalog(catalog, [c for c, _ in saved], config.data, infer, device=CPU, precision=FLOAT32)
-    np.testing.assert_allclose(found.probabilities, by_hand([m for _, m in saved], catalog, tta), atol=1e-5)
-    assert found.probabilities.dtype == np.float32
+    found, scoring = score(catalog, [c for c, _ in saved], config.data, infer)
+    np.testing.assert_allclose(found, by_hand([m for _, m in saved], catalog, tta), atol=1e-5)
+    assert scoring.truncated == saved[0][1].backbone.tokenize(catalog.texts, MAX_LEN).truncated > 0
+    assert scoring.unreadable == 0
 
 
 def test_stage_1_folds_share_one_backbone_and_one_pass(config, catalog, tmp_path, monkeypatch):
     checkpoints = [save(tmp_path, config, catalog, fold, "stage1")[0] for fold in (0, 1, 2)]
     loaded = []
     real = module.restore_backbone
-    monkeypatch.setattr(module, "restore_backbone", lambda c, size: loaded.append(c) or real(c, size))
-    predict_catalog(catalog, checkpoints, config.data, config.infer, device=CPU, precision=FLOAT32)
+    monkeypatch.setattr(module, "restore_backbone", lambda c, *a, **k: loaded.append(c) or real(c, *a, **k))
+    images = count_pictures(monkeypatch)
+    score(catalog, checkpoints, config.data, config.infer)
     assert len(loaded) == 1
+    # a forward pass for each of the two flips, not for each fold; rows without a picture see the black one
+    assert sum(images) == 2 * len(catalog)
+
+
+def count_pictures(monkeypatch):
+    """A list that fills with the number of pictures of each forward pass."""
+    images = []
+    real = Backbone.encode_image
+    monkeypatch.setattr(Backbone, "encode_image", lambda self, x: images.append(len(x)) or real(self, x))
+    return images
+
+
+def test_a_picture_is_decoded_once_for_all_fine_tuned_folds(config, catalog, tmp_path, monkeypatch):
+    checkpoints = [save(tmp_path, config, catalog, fold, "stage2")[0] for fold in (0, 1, 2)]
+    decoded, built = [], []
+    real = pictures.decode_picture
+    monkeypatch.setattr(pictures, "decode_picture", lambda c, name, **k: decoded.append(name) or real(c, name, **k))
+    load = backbone_module.load_backbone
+
+    def watched(*arguments, **options):
+        gc.collect()
+        assert not any(reference() for reference in built)  # the backbone before it is gone
+        made = load(*arguments, **options)
+        built.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(backbone_module, "load_backbone", watched)
+    images = count_pictures(monkeypatch)
+    score(catalog, checkpoints, config.data, config.infer)
+    assert sorted(decoded) == sorted(names[0] for names in catalog.pictures if names)
+    assert len(built) == 1  # the weights of the others are loaded into it
+    assert sum(images) == 3 * 2 * len(catalog)
+
+
+def test_folds_of_both_stages_can_be_averaged(config, catalog, tmp_path):
+    saved = [save(tmp_path, config, catalog, 0, "stage2"), save(tmp_path, config, catalog, 1, "stage1")]
+    expected = by_hand([m for _, m in saved], catalog, True)
+    for order in (saved, saved[::-1]):
+        found, _ = score(catalog, [c for c, _ in order], config.data, config.infer)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["first", "mean_pool"])
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_chunks_change_nothing(stage, mode, config, catalog, tmp_path, monkeypatch):
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    broken = replace(catalog, pictures=[(str(tmp_path / "bad.jpg"),), *catalog.pictures[1:]])
+    checkpoints = [save(tmp_path, config, catalog, fold, stage)[0] for fold in (0, 1)]
+    data = config.data.model_copy(update={"multi_image_mode": mode})
+    infer = config.infer.model_copy(update={"batch_size": 8})
+    whole, before = score(broken, checkpoints, data, infer)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 50)
+    monkeypatch.setattr(module, "SPOOL_BYTES", 50 * 3 * SIZE * SIZE)
+    scoring = Scoring(broken, checkpoints, data, infer, device=CPU, precision=FLOAT32)
+    parts = [probabilities for _, probabilities in scoring]
+    assert len(parts) > 2
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)
+    assert scoring.unreadable == before.unreadable == 1
+    assert scoring.truncated == before.truncated
 
 
 def test_an_unreadable_picture_is_counted_or_refused(config, catalog, tmp_path):
-    from dataclasses import replace
-
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     row = next(n for n, names in enumerate(catalog.pictures) if names)
     broken = replace(catalog, ids=[catalog.ids[row]], texts=["x"], pictures=[("bad.jpg",)], image_root=tmp_path)
     checkpoint, model = save(tmp_path, config, catalog, 0, "stage1")
-    found = predict_catalog(broken, [checkpoint], config.data, config.infer, device=CPU, precision=FLOAT32)
-    assert len(found.unreadable) == 1
-    assert "bad.jpg" in found.unreadable[0]
+    found, scoring = score(broken, [checkpoint], config.data, config.infer)
+    assert scoring.unreadable == 1
+    assert "bad.jpg" in scoring.examples[0]
     empty = replace(broken, pictures=[()])
-    np.testing.assert_allclose(found.probabilities, by_hand([model], empty, True), atol=1e-5)
+    np.testing.assert_allclose(found, by_hand([model], empty, True), atol=1e-5)
     strict = config.data.model_copy(update={"on_bad_image": "error"})
     with pytest.raises(PictureError, match=r"bad\.jpg.*data\.on_bad_image=placeholder"):
-        predict_catalog(broken, [checkpoint], strict, config.infer, device=CPU, precision=FLOAT32)
+        score(broken, [checkpoint], strict, config.infer)
 
 
 def test_checkpoints_with_other_classes_are_not_averaged(config, catalog, tmp_path):

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmclf.errors import EnsembleError
-from mmclf.probabilities import ProbabilityTable, average, join_folds, read_table, write_submission
+from mmclf.probabilities import ProbabilityTable, average, join_folds, read_table, write_parts
 
 
 def make_table(ids=("a", "b", "c"), classes=("hats", "shoes"), seed=0, **extra) -> ProbabilityTable:
@@ -211,8 +211,34 @@ def test_submission_has_the_most_probable_class_of_each_row(tmp_path):
     probabilities = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]], dtype=np.float32)
     table = ProbabilityTable(["007", "NA", "a,b"], ("größe", "NA", 'with "quotes"'), probabilities)
     path = tmp_path / "out" / "submission.csv"
-    write_submission(path, table, "id", "categories")
+    with write_parts(tmp_path / "out" / "probabilities.parquet", path, "id", "categories") as write:
+        write(table)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [["id", "categories"], ["007", "NA"], ["NA", "größe"], ["a,b", 'with "quotes"']]
-    assert [entry.name for entry in path.parent.iterdir()] == ["submission.csv"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["probabilities.parquet", "submission.csv"]
+    assert_same(read_table(tmp_path / "out" / "probabilities.parquet"), table)
+
+
+def test_parts_make_the_same_file_as_the_whole_with_a_row_group_each(tmp_path):
+    whole = make_table([f'row {n}\n,"' for n in range(10)])
+    with write_parts(tmp_path / "parts.parquet", tmp_path / "parts.csv", "id", "label") as write:
+        for start in (0, 4, 8):
+            rows = slice(start, start + 4)
+            write(ProbabilityTable(whole.ids[rows], whole.classes, whole.probabilities[rows]))
+    assert_same(read_table(tmp_path / "parts.parquet"), whole)
+    assert pq.ParquetFile(tmp_path / "parts.parquet").num_row_groups == 3
+    frame = pd.read_csv(tmp_path / "parts.csv", dtype=str)
+    assert frame["id"].tolist() == whole.ids
+    assert frame["label"].tolist() == [whole.classes[best] for best in whole.probabilities.argmax(axis=1)]
+
+
+def test_an_error_between_parts_leaves_nothing(tmp_path):
+    def fail() -> None:
+        with write_parts(tmp_path / "a.parquet", tmp_path / "a.csv", "id", "label") as write:
+            write(make_table())
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
+    assert list(tmp_path.iterdir()) == []

@@ -17,8 +17,9 @@ from mmclf.config import build_config
 from mmclf.device import Precision
 from mmclf.errors import TrainingError
 from mmclf.model import Classifier
+from mmclf.pictures import Pictures
 from mmclf.seeds import seed_everything
-from mmclf.train import EpochResult, fit
+from mmclf.train import EpochResult, fit, linear_schedule
 
 from .conftest import MAX_LEN
 
@@ -37,7 +38,8 @@ def prepare(backbone, catalog, config, *, trainable=False, rows=32) -> tuple[Cla
     seed_everything(0, "head")
     head = build_head(backbone.identity, config, len(catalog.classes))
     model = Classifier(backbone, head, Precision(None, False, "test"), clip_trainable=trainable)
-    dataset = RowDataset(catalog, backbone.transform, "first", config.train.seed)
+    pictures = Pictures(catalog.image_root, backbone.transform)
+    dataset = RowDataset(catalog, pictures, "first", config.train.seed)
     tokens = backbone.tokenize(catalog.texts, MAX_LEN)
     targets = catalog.targets(catalog.classes)
     chosen = np.arange(rows)
@@ -120,6 +122,26 @@ def test_the_rate_falls_linearly_after_the_warm_up(backbone, catalog, tree):
         [expected[3], expected[7], expected[11], expected[15]]
     )
     assert expected[15] > 0
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0, 7), (3, 10), (5, 5), (1, 1)])
+def test_the_schedule_is_the_one_of_transformers(warmup, steps):
+    optimizers = [torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=3e-4) for _ in range(2)]
+    schedules = [linear_schedule(optimizers[0], warmup, steps)]
+    schedules.append(get_linear_schedule_with_warmup(optimizers[1], warmup, steps))
+    for _ in range(steps + 2):
+        assert schedules[0].get_last_lr() == schedules[1].get_last_lr()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+
+
+def test_the_ledger_of_an_epoch_is_filled_in(backbone, catalog, tree):
+    _, results = train(backbone, catalog, configure(tree, epochs=2))
+    for result in results:
+        assert 0 < result.data_wait < 1
+        assert result.peak_memory > 50  # MiB; torch alone takes more
+        assert result.rows_per_second > 0
 
 
 def test_a_module_with_rate_zero_does_not_move_and_the_others_do(backbone, catalog, tree):
