@@ -193,7 +193,7 @@ class Features:
         if len(missing):
             name = "encoding pictures" if number == EVAL else f"encoding pictures, view {number}"
             self._encode_pictures(name, [first[i] for i in missing], missing, list(contents), found, readable, watch)
-        self._count(there, watch)
+        self._count(there | ~readable, watch)
         return self._gather(found, [[p for p in places if readable[p]] or [0] for places in chosen])
 
     def _digests(self, number: int) -> dict[str, str]:
