@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow test-real check format ui clean
+.PHONY: help setup demo test test-slow test-real check format bench bench-gpu ui clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,12 @@ check: setup  ## lint, format, types
 format: setup  ## let ruff mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: setup  ## mmclf against a plain loop, on the real catalogues: hours (ROWS="stage1-luma memory" for some)
+	$(BIN)/python -m benchmarks.bench $(ROWS)
+
+bench-gpu: setup  ## the use of a GPU: ViT-L/14 with random weights, pictures in memory and from files
+	$(BIN)/python -m benchmarks.gpu
 
 ui: setup  ## open the MLflow UI on the store of this folder
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000

@@ -8,6 +8,7 @@ memory of the process twice a second and how many rows are written by then.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -151,7 +152,9 @@ def measure(folder: Path, *, rows: int, stage: str, folds: int) -> dict[str, Any
     out = folder / "out"
     options = ["--csv", str(table), "--images", str(folder / "images"), f"--{stage}-run", run_id, "--out", str(out)]
     try:
-        if infer.main(options):
+        with contextlib.redirect_stdout(sys.stderr):
+            failed = infer.main(options)
+        if failed:
             raise SystemExit("infer failed")
     finally:
         watch.stop()

@@ -59,7 +59,8 @@ def infer(options: argparse.Namespace) -> dict[str, Any]:
     expected = meta.config.train.folds
     if len(checkpoints) < expected and options.fold == "all":
         say(f"warning: the run holds {len(checkpoints)} of {expected} folds; the others were not trained in it")
-    tags = {"source_run": source.info.run_id, "folds": _folds(checkpoints), "img_size": str(config.data.img_size)}
+    sizes = config.infer.img_sizes or [config.data.img_size]
+    tags = {"source_run": source.info.run_id, "folds": _folds(checkpoints), "img_size": ",".join(map(str, sizes))}
     with tracking.record_scores("infer", f"infer {catalog.table_path.name}", tags, catalog) as record:
         device = pick_device()
         allow_tf32(device)

@@ -23,6 +23,8 @@ from .seeds import derive_seed
 
 # the eval view, where a training view has the number of its epoch
 EVAL = -1
+# a row, its pictures, what couldn't be read, its pictures at other sizes
+Item = tuple[int, torch.Tensor, list[str], list[torch.Tensor]]
 # target of a row that only fills up a process's share of a batch; torch's cross-entropy leaves it out
 FILLER = -100
 
@@ -73,6 +75,7 @@ class Batch:
         attention_mask: bool (B, length).
         targets: int64 (B,), -1 where the catalogue has no labels, FILLER on a row that doesn't count.
         unreadable: a sentence for each picture that could not be decoded.
+        also: the images at other sizes; they stay where they are.
     """
 
     rows: torch.Tensor
@@ -82,6 +85,7 @@ class Batch:
     attention_mask: torch.Tensor
     targets: torch.Tensor
     unreadable: tuple[str, ...] = ()
+    also: tuple[torch.Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -101,27 +105,32 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class RowDataset(Dataset[tuple[int, torch.Tensor, list[str]]]):
+class RowDataset(Dataset[Item]):
     """The pictures of one row at a time, as DataLoader workers make them."""
 
     catalog: Catalog
     pictures: Pictures
     multi_image_mode: str
     seed: int
+    also: Sequence[Pictures] = ()  # the same at other sizes
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, torch.Tensor, list[str]]:
-        """For (row, epoch): the row, its pictures uint8 (n >= 1, 3, size, size), what couldn't be read.
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        """For (row, epoch): the row, its pictures uint8 (n >= 1, 3, size, size), what couldn't be read, other sizes.
 
         A filler is asked for as ~row.
         """
         row, epoch = max(key[0], ~key[0]), key[1]
-        views, unreadable = [], []
+        every = (self.pictures, *self.also)
+        views: list[list[torch.Tensor]] = []  # of each picture, at each size
+        unreadable = []
         for view in views_of_row(self.catalog, row, epoch, self.multi_image_mode, self.seed):
             try:
-                views.append(self.pictures.view(view))
+                views.append([pictures.view(view) for pictures in every])
             except PictureError as error:
                 unreadable.append(str(error))
-        return key[0], torch.stack(views or [self.pictures.placeholder()]), unreadable
+        views = views or [[pictures.placeholder() for pictures in every]]
+        first, *others = (torch.stack(same_size) for same_size in zip(*views, strict=True))
+        return key[0], first, unreadable, others
 
 
 def views_of_row(catalog: Catalog, row: int, epoch: int, multi_image_mode: str, seed: int) -> list[View]:
@@ -248,19 +257,18 @@ def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
             yield batch
 
 
-def _collate(
-    tokens: Tokens, targets: torch.Tensor | None, items: Sequence[tuple[int, torch.Tensor, list[str]]]
-) -> Batch:
-    keys = torch.tensor([row for row, _, _ in items])
+def _collate(tokens: Tokens, targets: torch.Tensor | None, items: Sequence[Item]) -> Batch:
+    keys = torch.tensor([row for row, *_ in items])
     rows = torch.maximum(keys, ~keys)
     input_ids, attention_mask = tokens.batch(rows)
-    counts = torch.tensor([len(pictures) for _, pictures, _ in items])
+    counts = torch.tensor([len(pictures) for _, pictures, *_ in items])
     return Batch(
         rows=rows,
-        images=torch.cat([pictures for _, pictures, _ in items]),
+        images=torch.cat([pictures for _, pictures, *_ in items]),
         picture_row=torch.repeat_interleave(torch.arange(len(items)), counts),
         input_ids=input_ids,
         attention_mask=attention_mask,
         targets=torch.full_like(rows, -1) if targets is None else torch.where(keys < 0, FILLER, targets[rows]),
-        unreadable=tuple(reason for _, _, bad in items for reason in bad),
+        unreadable=tuple(reason for _, _, bad, _ in items for reason in bad),
+        also=tuple(torch.cat(same_size) for same_size in zip(*(others for *_, others in items), strict=True)),
     )

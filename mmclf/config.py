@@ -102,6 +102,8 @@ class InferConfig(Section):
     batch_size: Count = 64
     # mean with the horizontal flip
     tta: bool = True
+    # mean over these sizes of the pictures; None: data.img_size alone
+    img_sizes: Annotated[list[Annotated[int, Field(ge=16, le=2048)]], Field(min_length=1)] | None = None
 
 
 class Config(Section):

@@ -76,6 +76,7 @@ def pick_workers(device: torch.device, wanted: int | None) -> int:
     if wanted is not None:
         return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine share them
     return min(8, max(cores - 1, 0)) if device.type == "cuda" else 0
 
 

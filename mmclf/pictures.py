@@ -8,7 +8,7 @@ once.
 import hashlib
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,19 @@ class Pictures:
         self._cache = cache
         self._draft = transform.img_size + TRAIN_MARGIN if draft else None
         self._digests: dict[str, str] = {}
+        self._last: dict[str, Image.Image] = {}  # the picture that was decoded last
+
+    def at_other_sizes(self, transforms: Sequence[Transform]) -> list["Pictures"]:
+        """The same pictures through other transforms: what one of them decodes, the next ones needn't."""
+        sides = [self._transform.img_size, *(transform.img_size for transform in transforms)]
+        if self._draft is not None:
+            self._draft = max(sides) + TRAIN_MARGIN
+        others = []
+        for transform in transforms:
+            other = Pictures(self._root, transform)
+            other._draft, other._last = self._draft, self._last
+            others.append(other)
+        return others
 
     def view(self, view: View) -> torch.Tensor:
         """uint8 (3, img_size, img_size).
@@ -86,9 +99,10 @@ class Pictures:
         return Image.fromarray(self._transform.eval_view(picture).permute(1, 2, 0).numpy())
 
     def _decode(self, name: str) -> Image.Image:
-        content = read_file(self._root / name)
-        self._digests.setdefault(name, hashlib.sha256(content).hexdigest()[:32])
-        return decode_picture(content, name, draft=self._draft)
+        if name not in self._last:
+            self._last.clear()
+            self._last[name] = decode_picture(read_file(self._root / name), name, draft=self._draft)
+        return self._last[name]
 
     def _kept(self, name: str, kind: str, make: Callable[[Image.Image], Image.Image]) -> Image.Image:
         """What `make` makes of the picture: from the cache, else made, and put there."""

@@ -1,12 +1,13 @@
 """Probabilities of a catalogue from the checkpoints of the folds, a chunk of rows at a time.
 
-Each picture is decoded once, whatever the number of folds and flips. Checkpoints that share a frozen backbone are
-scored in one pass. Fine-tuned ones need a pass each: the first keeps the pixels of its chunk in a file without a name,
-the others read them there. One backbone is in memory at a time.
+Each picture is decoded once, whatever the number of folds, flips and sizes. Checkpoints that share a frozen backbone
+are scored in one pass. Fine-tuned ones, and other sizes, need a pass each: the first keeps the pixels of the chunk in
+files without a name, the others read them there. One backbone is in memory at a time.
 """
 
+import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import IO
 
@@ -35,7 +36,7 @@ EXAMPLES = 100
 
 
 class Scoring:
-    """The probabilities of a catalogue: the mean over checkpoints, each the mean with the flip where `infer.tta`.
+    """The probabilities of a catalogue: the mean over checkpoints and sizes, with the flip where `infer.tta`.
 
     Iterate it once, in memory that doesn't grow with the rows.
 
@@ -67,7 +68,10 @@ class Scoring:
         self.watch = Stopwatch()
         self._catalog = catalog
         self._checkpoints = checkpoints
-        self._groups = list(_by_backbone(checkpoints))
+        # one backbone, one pass: the sizes one after another, since a backbone is built for one of them
+        sizes = list(dict.fromkeys(infer.img_sizes or [data.img_size]))
+        self._passes = [(group, size) for size in sizes for group in _by_backbone(checkpoints)]
+        self._sizes = sizes
         self._data = data
         self._infer = infer
         self._device = device
@@ -91,22 +95,26 @@ class Scoring:
 
     def _chunk_rows(self) -> int:
         most = CHUNK_BYTES // (8 * len(self._checkpoints[0].meta.classes))
-        if len(self._groups) == 1:
+        if len(self._passes) == 1:
             return max(self._infer.batch_size, min(CHUNK_ROWS, most))
         per_row = 1.0
         if self._data.multi_image_mode == "mean_pool":
             per_row = max(1.0, sum(map(len, self._catalog.pictures)) / len(self._catalog))
-        pixels = 3 * self._data.img_size**2 * per_row
+        pixels = 3 * sum(size**2 for size in self._sizes) * per_row
         return max(self._infer.batch_size, min(MAX_CHUNK_ROWS, most, int(SPOOL_BYTES / pixels)))
 
     def _score_chunk(self, rows: np.ndarray, label: str) -> np.ndarray:
         """Probabilities float32 (n, classes) of a chunk."""
         total = np.zeros((len(rows), len(self._checkpoints[0].meta.classes)), dtype=np.float64)
         tokens: tuple[str, Tokens] | None = None
-        with tempfile.TemporaryFile(prefix="mmclf-") as file:
-            spool = _Spool(file)
-            for number, group in enumerate(self._groups):
-                model, heads = self._load(number, group)
+        transforms = [replace(group[0].meta.transform, img_size=size) for group, size in self._passes]
+        with contextlib.ExitStack() as stack:
+            spools = {
+                _pixels(transform): _Spool(stack.enter_context(tempfile.TemporaryFile(prefix="mmclf-")), transform)
+                for transform in transforms[1:]
+            }
+            for number, (group, size) in enumerate(self._passes):
+                model, heads = self._load(number, group, size)
                 tokenizer = tokenizer_digest(model.backbone.identity.name)
                 if tokens is None or tokens[0] != tokenizer:
                     texts = [self._catalog.texts[row] for row in rows]
@@ -114,29 +122,23 @@ class Scoring:
                     tokens = tokenizer, replace(found, first_row=int(rows[0]))
                 if number == 0:
                     self.truncated += tokens[1].truncated
-                # texts of one length together: then little of a batch is padding
-                order = rows[torch.argsort(tokens[1].attention_mask.sum(dim=1), stable=True).numpy()]
-                transform = model.backbone.transform
-                if spool.holds(transform):
-                    batches = ahead(spool.read(tokens[1]))
+                    batches = self._decode(transforms[0], tokens[1], rows, spools)
                 else:
-                    batches = self._decode(transform, tokens[1], order, again=number > 0)
-                    if number + 1 < len(self._groups):
-                        batches = spool.keep(batches, transform)
+                    batches = ahead(spools[_pixels(transforms[number])].read(tokens[1]))
                 count = -(-len(rows) // self._infer.batch_size)
-                name = label if len(self._groups) == 1 else f"{label}, model {number + 1}/{len(self._groups)}"
+                name = label if len(self._passes) == 1 else f"{label}, model {number + 1}/{len(self._passes)}"
                 for batch in self.watch.waiting(track(batches, count, name)):
                     total[batch.rows.numpy() - rows[0]] += self._score(model, heads, batch)
-        return (total / len(self._checkpoints)).astype(np.float32)
+        return (total / (len(self._checkpoints) * len(self._sizes))).astype(np.float32)
 
-    def _load(self, number: int, group: list[Checkpoint]) -> tuple[Classifier, list[Head]]:
-        """The model of a group with all its heads; the backbone before it is let go, or its memory used again."""
+    def _load(self, number: int, group: list[Checkpoint], size: int) -> tuple[Classifier, list[Head]]:
+        """The model of a pass with all its heads; the backbone before it is let go, or its memory used again."""
         if self._loaded != number:
             former = self._model.backbone if self._model is not None else None
             self._model = None
-            if former is not None and not fits(former, group[0], self._data.img_size):
+            if former is not None and not fits(former, group[0], size):
                 former = None  # its memory is needed now
-            backbone = restore_backbone(group[0], self._data.img_size, reuse=former).to(self._device)
+            backbone = restore_backbone(group[0], size, reuse=former).to(self._device)
             heads = []
             for checkpoint in group:
                 head = build_head(backbone.identity, checkpoint.meta.config, len(checkpoint.meta.classes))
@@ -148,11 +150,17 @@ class Scoring:
         assert self._model is not None  # noqa: S101 - for the type checker
         return self._model, self._heads
 
-    def _decode(self, transform: Transform, tokens: Tokens, order: np.ndarray, *, again: bool) -> Iterator[Batch]:
-        """Batches of rows in this order, from the files; `again` where their damage was counted before."""
+    def _decode(
+        self, transform: Transform, tokens: Tokens, rows: np.ndarray, spools: dict[tuple[int, str], "_Spool"]
+    ) -> Iterator[Batch]:
+        """The batches of the first pass, from the files; what the later ones need goes to their spools."""
         pictures = Pictures(self._catalog.image_root, transform, cache=None, draft=self._data.fast_jpeg)
+        others = {kind: spool for kind, spool in spools.items() if kind != _pixels(transform)}
+        also = pictures.at_other_sizes([spool.transform for spool in others.values()])
+        # texts of one length together: then little of a batch is padding
+        order = rows[torch.argsort(tokens.attention_mask.sum(dim=1), stable=True).numpy()]
         loader = Loader(
-            RowDataset(self._catalog, pictures, self._data.multi_image_mode, seed=0),
+            RowDataset(self._catalog, pictures, self._data.multi_image_mode, seed=0, also=tuple(also)),
             tokens,
             None,
             order,
@@ -161,10 +169,14 @@ class Scoring:
             on_bad_image=self._data.on_bad_image,
             pin_memory=self._device.type == "cuda",
         )
-        yield from loader
-        if not again:
-            self.unreadable += len(loader.unreadable)
-            self.examples += sorted(loader.unreadable)[: EXAMPLES - len(self.examples)]
+        for batch in loader:
+            if _pixels(transform) in spools:
+                spools[_pixels(transform)].keep(batch, batch.images)
+            for spool, images in zip(others.values(), batch.also, strict=True):
+                spool.keep(batch, images)
+            yield batch
+        self.unreadable += len(loader.unreadable)
+        self.examples += sorted(loader.unreadable)[: EXAMPLES - len(self.examples)]
 
     def _score(self, model: Classifier, heads: list[Head], batch: Batch) -> np.ndarray:
         """Sum over the heads of their probabilities, float64 (B, classes)."""
@@ -181,32 +193,21 @@ class Scoring:
 
 
 class _Spool:
-    """The pictures of a chunk in a file, in the order that the first model saw them in."""
+    """The pictures of a chunk at one size, in a file, in the order that the first pass saw them in."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], transform: Transform) -> None:
+        self.transform = transform
         self._file = file
-        self._made_by: Transform | None = None
-        self._batches: list[tuple[torch.Tensor, torch.Tensor]] = []  # rows and picture_row of each batch
+        self._batches: list[tuple[torch.Tensor, torch.Tensor]] = []  # rows and picture_row of each
 
-    def holds(self, transform: Transform) -> bool:
-        """Whether the pixels that this transform makes are here; mean and std are applied later."""
-        made_by = self._made_by
-        return made_by is not None and replace(made_by, mean=transform.mean, std=transform.std) == transform
-
-    def keep(self, batches: Iterable[Batch], transform: Transform) -> Iterator[Batch]:
-        """Pass batches on, and keep their pixels."""
-        self._file.seek(0)
-        self._batches = []
-        for batch in batches:
-            self._file.write(batch.images.numpy().data)
-            self._batches.append((batch.rows, batch.picture_row))
-            yield batch
-        self._made_by = transform
+    def keep(self, batch: Batch, images: torch.Tensor) -> None:
+        """Append the pictures of a batch, uint8 (P, 3, size, size)."""
+        self._file.write(images.contiguous().numpy().data)
+        self._batches.append((batch.rows, batch.picture_row))
 
     def read(self, tokens: Tokens) -> Iterator[Batch]:
-        """The batches again, with the texts in these tokens."""
-        assert self._made_by is not None  # noqa: S101 - for the type checker
-        size = self._made_by.img_size
+        """The batches again, with their texts in these tokens."""
+        size = self.transform.img_size
         self._file.seek(0)
         for rows, picture_row in self._batches:
             pixels = bytearray(len(picture_row) * 3 * size * size)
@@ -215,6 +216,11 @@ class _Spool:
             input_ids, attention_mask = tokens.batch(rows)
             targets = torch.full_like(rows, -1)
             yield Batch(rows, images, picture_row, input_ids, attention_mask, targets)
+
+
+def _pixels(transform: Transform) -> tuple[int, str]:
+    """What decides the pixels of an eval view; mean and std are applied later."""
+    return transform.img_size, transform.interpolation
 
 
 def check_classes(checkpoints: Sequence[Checkpoint]) -> None:

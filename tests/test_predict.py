@@ -138,6 +138,25 @@ def test_a_picture_is_decoded_once_for_all_fine_tuned_folds(config, catalog, tmp
     assert sum(images) == 3 * 2 * len(catalog)
 
 
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_several_sizes_are_averaged_and_decoded_once(stage, config, catalog, tmp_path, monkeypatch):
+    checkpoints = [save(tmp_path, config, catalog, fold, stage)[0] for fold in (0, 1)]
+    alone = []
+    for size in (SIZE, 48):
+        data = config.data.model_copy(update={"img_size": size})
+        alone.append(score(catalog, checkpoints, data, config.infer)[0])
+    assert not np.allclose(*alone, atol=1e-3)
+    decoded = []
+    real = pictures.decode_picture
+    monkeypatch.setattr(pictures, "decode_picture", lambda c, name, **k: decoded.append(name) or real(c, name, **k))
+    infer = config.infer.model_copy(update={"img_sizes": [SIZE, 48]})
+    both, _ = score(catalog, checkpoints, config.data, infer)
+    np.testing.assert_allclose(both, (alone[0] + alone[1]) / 2, atol=1e-5)
+    assert sorted(decoded) == sorted(names[0] for names in catalog.pictures if names)
+    only = config.infer.model_copy(update={"img_sizes": [48]})
+    np.testing.assert_allclose(score(catalog, checkpoints, config.data, only)[0], alone[1], atol=1e-6)
+
+
 def test_folds_of_both_stages_can_be_averaged(config, catalog, tmp_path):
     saved = [save(tmp_path, config, catalog, 0, "stage2"), save(tmp_path, config, catalog, 1, "stage1")]
     expected = by_hand([m for _, m in saved], catalog, True)
