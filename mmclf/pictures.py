@@ -51,7 +51,7 @@ class Pictures:
         """
         self._root = root
         self._transform = transform
-        self._cache = cache
+        self._cache = cache if cache is not None and cache.limit else None
         self._draft = transform.img_size + TRAIN_MARGIN if draft else None
         self._digests: dict[str, str] = {}
         self._last: dict[str, Image.Image] = {}  # the picture that was decoded last
@@ -92,16 +92,20 @@ class Pictures:
             PictureError: the file can't be read.
         """
         if name not in self._digests:
-            self._digests[name] = hashlib.sha256(read_file(self._root / name)).hexdigest()[:32]
+            self._note_digest(name, read_file(self._root / name))
         return self._digests[name]
+
+    def _note_digest(self, name: str, content: bytes) -> None:
+        self._digests[name] = hashlib.sha256(content).hexdigest()[:32]
 
     def _eval_picture(self, picture: Image.Image) -> Image.Image:
         return Image.fromarray(self._transform.eval_view(picture).permute(1, 2, 0).numpy())
 
-    def _decode(self, name: str) -> Image.Image:
+    def _decode(self, name: str, content: bytes | None = None) -> Image.Image:
         if name not in self._last:
             self._last.clear()
-            self._last[name] = decode_picture(read_file(self._root / name), name, draft=self._draft)
+            content = content if content is not None else read_file(self._root / name)
+            self._last[name] = decode_picture(content, name, draft=self._draft)
         return self._last[name]
 
     def _kept(self, name: str, kind: str, make: Callable[[Image.Image], Image.Image]) -> Image.Image:
@@ -109,13 +113,17 @@ class Pictures:
         if self._cache is None:
             return make(self._decode(name))
         space = f"{kind}-{self._transform.interpolation}{'-draft' if self._draft else ''}"
-        digest = self.digest(name)
+        content = None
+        if name not in self._digests:
+            content = read_file(self._root / name)
+            self._note_digest(name, content)
+        digest = self._digests[name]
         path = self._cache.root / PICTURES / space / digest[:2] / digest[2:]
         made = _read(path)
         if made is not None:
             self._cache.touch(path)
             return made
-        made = make(self._decode(name))
+        made = make(self._decode(name, content))
         pixels = made.tobytes()
         size = HEADER.size + len(pixels)
         if size <= MAX_BYTES and self._cache.reserve(size):
