@@ -24,7 +24,7 @@ demo: setup  ## draw a catalogue, then stage1 -> stage2 -> infer on a tiny CLIP,
 test: setup  ## every test but the slow and the real ones
 	$(BIN)/python -m pytest -m "not slow and not real"
 
-test-slow: setup  ## the slow tests: ViT-L/14 with random weights (24 GiB)
+test-slow: setup  ## the slow tests: ViT-L/14 with random weights (24 GiB), 100,000 rows, torch.compile
 	$(BIN)/python -m pytest -m slow
 
 test-real: setup  ## the chain on real products, where MMCLF_REAL_DATA (../shared/data) is

@@ -15,8 +15,7 @@ from mmclf.checkpoint import build_head
 from mmclf.crossval import feature_loaders
 from mmclf.device import allow_tf32, pick_device, pick_precision
 from mmclf.errors import ConfigError
-from mmclf.features import Features
-from mmclf.identity import LazyBackbone
+from mmclf.features import Features, LazyBackbone
 from mmclf.model import FeatureClassifier
 from mmclf.progress import say
 from mmclf.seeds import seed_everything

@@ -84,6 +84,7 @@ def _train(options: argparse.Namespace, config: Config, world: World) -> dict[st
         say(f"stage2: starts from stage-1 run {stage1.info.run_id}")
         say_truncated(tokens.truncated, data, config)
     fresh = [backbone]  # the one that is loaded already serves the first fold
+    del backbone  # the fold alone holds it, so that its memory is free for the next one
 
     def setup(fold: int) -> FoldSetup:
         towers = fresh.pop() if fresh else load()

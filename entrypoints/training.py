@@ -122,6 +122,7 @@ def train_folds(
                     fold_record.finish(scratch / f"fold-{fold}", outcome.table, outcome.unreadable)
                     shutil.rmtree(scratch / f"fold-{fold}")  # the run has it now
             unreadable.update(outcome.unreadable)
+            del parts  # before the next fold's model is made
         if record is None:
             return {}
         say_unreadable(sorted(unreadable), len(unreadable))

@@ -105,6 +105,28 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class FeatureBatch:
+    """B rows as features.
+
+    Attributes:
+        rows: int64 (B,), positions in the catalogue.
+        features: float32 (B, image_dim + text_dim).
+        targets: int64 (B,).
+    """
+
+    rows: torch.Tensor
+    features: torch.Tensor
+    targets: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to(self, device: torch.device) -> "FeatureBatch":
+        """The batch with its tensors on `device`."""
+        return replace(self, features=self.features.to(device), targets=self.targets.to(device))
+
+
+@dataclass(frozen=True)
 class RowDataset(Dataset[Item]):
     """The pictures of one row at a time, as DataLoader workers make them."""
 

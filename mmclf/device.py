@@ -72,12 +72,12 @@ def allow_tf32(device: torch.device) -> None:
 
 
 def pick_workers(device: torch.device, wanted: int | None) -> int:
-    """Loader processes: as configured, else up to 8 beside a GPU, and none where the CPU does it all."""
+    """Loader processes: as configured, else up to 16 beside a GPU, and none where the CPU does it all."""
     if wanted is not None:
         return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine share them
-    return min(8, max(cores - 1, 0)) if device.type == "cuda" else 0
+    return min(16, max(cores - 1, 0)) if device.type == "cuda" else 0
 
 
 def encoding_batch(device: torch.device) -> int:

@@ -8,26 +8,29 @@ another table with the same products computes nothing. How they are kept: shelf.
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from .batches import EVAL, EpochSampler, views_of_row
+from .batches import EVAL, EpochSampler, FeatureBatch, views_of_row
 from .cache import Cache
 from .catalog import Catalog
 from .config import DataConfig
 from .device import Precision, encoding_batch, pick_workers
 from .errors import PictureError
-from .identity import LazyBackbone
+from .identity import BackboneCard, recall, remember
 from .model import mean_by_row
 from .pictures import Pictures, View
 from .progress import track
 from .shelf import Shelf, make_key
 from .speed import Stopwatch
+
+if TYPE_CHECKING:  # importing open_clip takes seconds, which a run on stored features doesn't need
+    from .backbone import Backbone
 
 # of the way features are computed here; another number leaves the stored ones unused
 VERSION = 1
@@ -36,26 +39,35 @@ MEMORY_SHARE = 0.25
 GATHER_ROWS = 65_536
 
 
-@dataclass(frozen=True)
-class FeatureBatch:
-    """B rows as features.
+class LazyBackbone:
+    """A backbone that is loaded when its towers are first needed, and known before where the cache knows it."""
 
-    Attributes:
-        rows: int64 (B,), positions in the catalogue.
-        features: float32 (B, image_dim + text_dim).
-        targets: int64 (B,).
-    """
+    def __init__(self, name: str, pretrained: str | None, img_size: int, cache: Cache) -> None:
+        """See `load_backbone`, which the first three arguments are for."""
+        self._key = (name, pretrained, img_size)
+        self._cache = cache
+        self._loaded: Backbone | None = None
+        self._card = recall(cache, *self._key)
 
-    rows: torch.Tensor
-    features: torch.Tensor
-    targets: torch.Tensor
+    @property
+    def card(self) -> BackboneCard:
+        """Identity and transform; loads the towers where the cache doesn't know them."""
+        if self._card is None:
+            self._card = self.load().card
+            remember(self._cache, self._card, *self._key[:2])
+        return self._card
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    def load(self) -> "Backbone":
+        """The towers, on the CPU at first; always the same object.
 
-    def to(self, device: torch.device) -> "FeatureBatch":
-        """The batch with its tensors on `device`."""
-        return replace(self, features=self.features.to(device), targets=self.targets.to(device))
+        Raises:
+            BackboneError: see `load_backbone`.
+        """
+        if self._loaded is None:
+            from .backbone import load_backbone
+
+            self._loaded = load_backbone(*self._key)
+        return self._loaded
 
 
 @dataclass

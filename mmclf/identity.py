@@ -9,16 +9,13 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from .cache import BACKBONES, Cache
 from .files import atomic_path
 from .images import Transform
-
-if TYPE_CHECKING:  # importing it takes seconds, which a run on stored features doesn't need
-    from .backbone import Backbone
 
 LOCAL_DIR = "local-dir:"
 HF_HUB = "hf-hub:"
@@ -128,34 +125,3 @@ def _files(name: str) -> list[Path]:
     """The files of a local-dir: folder, those in folders below included, in a fixed order."""
     folder = Path(name.removeprefix(LOCAL_DIR))
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-class LazyBackbone:
-    """A backbone that is loaded when its towers are first needed, and known before where the cache knows it."""
-
-    def __init__(self, name: str, pretrained: str | None, img_size: int, cache: Cache) -> None:
-        """See `load_backbone`, which the first three arguments are for."""
-        self._key = (name, pretrained, img_size)
-        self._cache = cache
-        self._loaded: Backbone | None = None
-        self._card = recall(cache, *self._key)
-
-    @property
-    def card(self) -> BackboneCard:
-        """Identity and transform; loads the towers where the cache doesn't know them."""
-        if self._card is None:
-            self._card = self.load().card
-            remember(self._cache, self._card, *self._key[:2])
-        return self._card
-
-    def load(self) -> "Backbone":
-        """The towers, on the CPU at first; always the same object.
-
-        Raises:
-            BackboneError: see `load_backbone`.
-        """
-        if self._loaded is None:
-            from .backbone import load_backbone
-
-            self._loaded = load_backbone(*self._key)
-        return self._loaded

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from .batches import Batch, FeatureBatch
 from .config import LearningRates
 from .device import Precision, encoding_batch
 
 if TYPE_CHECKING:  # importing open_clip takes seconds, which a head on stored features doesn't need
     from .backbone import Backbone
-    from .batches import Batch
-    from .features import FeatureBatch
 
 
 class Head(nn.Sequential):
@@ -37,7 +36,7 @@ class FeatureClassifier(nn.Module):
         self.head = head
         self.precision = Precision(None, False, "a head is float32")
 
-    def forward(self, batch: "FeatureBatch") -> torch.Tensor:
+    def forward(self, batch: FeatureBatch) -> torch.Tensor:
         """Logits, float32 (B, classes)."""
         logits: torch.Tensor = self.head(batch.features)
         return logits
@@ -73,7 +72,7 @@ class Classifier(nn.Module):
                 module.eval()
         return self
 
-    def image_features(self, batch: "Batch", images: torch.Tensor | None = None) -> torch.Tensor:
+    def image_features(self, batch: Batch, images: torch.Tensor | None = None) -> torch.Tensor:
         """float32 (B, image_dim): the mean over each row's pictures (or over `images` in their place)."""
         images = batch.images if images is None else images
         device = images.device
@@ -89,12 +88,12 @@ class Classifier(nn.Module):
             features = torch.cat([self.backbone.encode_image(part) for part in torch.split(images, size)])
         return mean_by_row(features.float(), batch.picture_row, len(batch))
 
-    def text_features(self, batch: "Batch") -> torch.Tensor:
+    def text_features(self, batch: Batch) -> torch.Tensor:
         """float32 (B, text_dim)."""
         with self._towers(batch.input_ids.device, self.precision):
             return self.backbone.encode_text(batch.input_ids).float()
 
-    def features(self, batch: "Batch") -> torch.Tensor:
+    def features(self, batch: Batch) -> torch.Tensor:
         """float32 (B, image_dim + text_dim)."""
         return torch.cat([self.image_features(batch), self.text_features(batch)], dim=1)
 
@@ -104,7 +103,7 @@ class Classifier(nn.Module):
         with torch.set_grad_enabled(self.clip_trainable and torch.is_grad_enabled()), precision.autocast(device):
             yield
 
-    def forward(self, batch: "Batch") -> torch.Tensor:
+    def forward(self, batch: Batch) -> torch.Tensor:
         """Logits, float32 (B, classes)."""
         logits: torch.Tensor = self.head(self.features(batch))
         return logits

@@ -77,7 +77,8 @@ class Scoring:
         self._device = device
         self._precision = precision
         self._model: Classifier | None = None
-        self._loaded = -1  # number of the group whose towers are in memory
+        self._heads: list[Head] = []
+        self._loaded = -1  # number of the pass whose model is in memory
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For one chunk after another: positions int64 (n,), ascending, and probabilities float32 (n, classes).

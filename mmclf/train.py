@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .batches import FILLER, Batch, Loader
+from .batches import FILLER, Batch, FeatureBatch, Loader
 from .config import TrainConfig
 from .distributed import World
 from .errors import TrainingError
-from .features import FeatureBatch, FeatureLoader
+from .features import FeatureLoader
 from .metrics import top_k
 from .model import Classifier, FeatureClassifier
 from .progress import track

@@ -15,8 +15,7 @@ from entrypoints import cache as module
 from mmclf.batches import EVAL
 from mmclf.cache import open_cache
 from mmclf.device import Precision
-from mmclf.features import Features
-from mmclf.identity import LazyBackbone
+from mmclf.features import Features, LazyBackbone
 
 
 @pytest.fixture

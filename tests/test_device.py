@@ -97,7 +97,7 @@ def test_the_best_device_is_picked(monkeypatch, cuda, mps, kind):
         (CPU, None, 8, 0),
         (MPS, None, 8, 0),
         (CUDA, None, 4, 3),
-        (CUDA, None, 64, 8),
+        (CUDA, None, 64, 16),
         (CUDA, None, 1, 0),
         (CPU, 3, 1, 3),
         (CUDA, 0, 64, 0),

@@ -21,8 +21,7 @@ from mmclf.config import build_config
 from mmclf.crossval import feature_loaders, tower_loaders, train_fold
 from mmclf.device import Precision
 from mmclf.errors import PictureError
-from mmclf.features import Features
-from mmclf.identity import LazyBackbone
+from mmclf.features import Features, LazyBackbone
 from mmclf.model import Classifier, FeatureClassifier
 from mmclf.pictures import Pictures
 from mmclf.seeds import seed_everything
@@ -363,7 +362,7 @@ def test_two_processes_at_once_get_the_same_features(shop, clip_folder, cache):
         "from mmclf.config import DataConfig\n"
         "from mmclf.device import Precision\n"
         "from mmclf.features import Features\n"
-        "from mmclf.identity import LazyBackbone\n"
+        "from mmclf.features import LazyBackbone\n"
         "torch.set_num_threads(1)\n"
         "cache, data = Cache(Path(sys.argv[1]), 10**9), DataConfig(img_size=32, max_len=16)\n"
         "catalog = read_catalog(sys.argv[2], sys.argv[3], data, training=True)\n"

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from mmclf import backbone as module
 from mmclf.cache import Cache
-from mmclf.identity import LazyBackbone, tokenizer_digest
+from mmclf.features import LazyBackbone
+from mmclf.identity import tokenizer_digest
 
 from .conftest import SIZE
 from .towers import make_dual
