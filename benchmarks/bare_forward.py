@@ -16,11 +16,12 @@ import torch
 from mmclf import tracking
 from mmclf.batches import Loader, RowDataset
 from mmclf.catalog import read_catalog
-from mmclf.checkpoint import build_head, load_head, restore_backbone
+from mmclf.checkpoint import build_head, load_head
 from mmclf.device import pick_device, pick_precision
 from mmclf.images import flip
 from mmclf.model import Classifier
 from mmclf.pictures import Pictures
+from mmclf.predict import restore_backbone
 
 
 def main() -> int:

@@ -201,7 +201,7 @@ def infer_stage1(bench: Bench, data: str) -> list[Result]:
     result = Result(f"infer, 5 stage-1 folds, flip, {data} test", "s", "4")
     _, trained = bench.mmclf("stage1", data, "train.views=0", cache=f"cache-infer-{data}")
     models = bench.folder / f"plain-infer-models-{data}"
-    bench.plain("stage1", data, "--epochs", "1", out=models.name)
+    bench.plain("stage1", data, "--epochs", "1", "--max-steps", "1", out=models.name)
     for _ in range(bench.repeats):
         seconds, _ = bench.plain("infer", data, "--models", str(models), out=f"plain-infer-{data}")
         result.plain.append(seconds)

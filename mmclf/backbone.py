@@ -236,7 +236,13 @@ def _encode_causal_text(text: Any, input_ids: torch.Tensor) -> torch.Tensor:
 
 
 def load_backbone(
-    name: str, pretrained: str | None, img_size: int, *, load_weights: bool = True, patch_dropout: float = 0.0
+    name: str,
+    pretrained: str | None,
+    img_size: int,
+    *,
+    load_weights: bool = True,
+    patch_dropout: float = 0.0,
+    widths: tuple[int, int] | None = None,
 ) -> Backbone:
     """Build the towers, load their weights, and find out what they are.
 
@@ -246,6 +252,7 @@ def load_backbone(
         img_size: side of the pictures in pixels; position embeddings are resized to it.
         load_weights: False where a checkpoint's own weights are loaded right afterwards.
         patch_dropout: share of the patches that a vision transformer doesn't see in training.
+        widths: of the two features, where they are known for this img_size; else the towers are tried.
 
     Raises:
         BackboneError: unknown name or tag, a folder without configuration, an img_size that doesn't fit.
@@ -286,7 +293,7 @@ def load_backbone(
         as_triple(preprocess["std"]),
         preprocess.get("interpolation") or "bicubic",
     )
-    image_dim, text_dim = _feature_widths(clip, tokenizer, img_size, name)
+    image_dim, text_dim = widths or _feature_widths(clip, tokenizer, img_size, name)
     identity = BackboneIdentity(
         name=LOCAL_DIR + str(Path(name.removeprefix(LOCAL_DIR)).resolve()) if is_folder else name,
         pretrained="" if has_schema or pretrained is None else pretrained,

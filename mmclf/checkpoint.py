@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,9 +20,6 @@ from .errors import CheckpointError
 from .identity import BackboneIdentity
 from .images import Transform
 from .model import Classifier, FeatureClassifier, Head
-
-if TYPE_CHECKING:
-    from .backbone import Backbone
 
 WEIGHTS, META = "weights.safetensors", "meta.json"
 HEAD, TOWERS = "head.", "backbone.clip."
@@ -124,43 +121,6 @@ def load_head(head: Head, checkpoint: Checkpoint) -> None:
     """
     state = {k.removeprefix(HEAD): v for k, v in checkpoint.tensors().items() if k.startswith(HEAD)}
     _load_strictly(head, state, checkpoint)
-
-
-def fits(backbone: "Backbone", checkpoint: Checkpoint, img_size: int) -> bool:
-    """Whether a checkpoint's fine-tuned towers can be loaded into this backbone, whatever its weights."""
-    here, there = backbone.identity, checkpoint.meta.backbone
-    same = (here.name, here.pretrained, backbone.transform.img_size) == (there.name, there.pretrained, img_size)
-    return same and checkpoint.has_towers
-
-
-def restore_backbone(checkpoint: Checkpoint, img_size: int, *, reuse: "Backbone | None" = None) -> "Backbone":
-    """The backbone that a checkpoint's head was trained on: fine-tuned, or the frozen one it names.
-
-    Args:
-        checkpoint: of either stage.
-        img_size: side of the pictures; position embeddings are resized to it.
-        reuse: a backbone that isn't needed any more and `fits`: the weights are loaded into it.
-
-    Raises:
-        BackboneError: the frozen backbone can't be loaded.
-        CheckpointError: it is no longer the one that the head was trained on, or the weights don't fit.
-    """
-    from .backbone import load_backbone
-
-    identity = checkpoint.meta.backbone
-    backbone = reuse or load_backbone(
-        identity.name, identity.pretrained or None, img_size, load_weights=not checkpoint.has_towers
-    )
-    if checkpoint.has_towers:
-        state = {k.removeprefix(TOWERS): v for k, v in checkpoint.tensors().items() if k.startswith(TOWERS)}
-        backbone.load_towers(state, checkpoint.meta.transform.img_size)
-    elif not backbone.identity.same_weights(identity):
-        raise CheckpointError(
-            f"{identity.name}: its weights are not the ones that {checkpoint.folder} was trained on (SHA-256 "
-            f"{backbone.identity.weights_sha256[:12]}, then {identity.weights_sha256[:12]}); put the former "
-            "weights back, or train stage 1 again"
-        )
-    return backbone
 
 
 def build_head(identity: BackboneIdentity, config: Config, classes: int) -> Head:

@@ -14,9 +14,10 @@ from typing import IO
 import numpy as np
 import torch
 
+from .backbone import Backbone, load_backbone
 from .batches import Batch, Loader, RowDataset, Tokens, ahead
 from .catalog import Catalog
-from .checkpoint import Checkpoint, build_head, fits, load_head, restore_backbone
+from .checkpoint import TOWERS, Checkpoint, build_head, load_head
 from .config import DataConfig, InferConfig
 from .device import Precision, pick_workers
 from .errors import CheckpointError
@@ -222,6 +223,45 @@ class _Spool:
 def _pixels(transform: Transform) -> tuple[int, str]:
     """What decides the pixels of an eval view; mean and std are applied later."""
     return transform.img_size, transform.interpolation
+
+
+def fits(backbone: Backbone, checkpoint: Checkpoint, img_size: int) -> bool:
+    """Whether a checkpoint's fine-tuned towers can be loaded into this backbone, whatever its weights."""
+    here, there = backbone.identity, checkpoint.meta.backbone
+    same = (here.name, here.pretrained, backbone.transform.img_size) == (there.name, there.pretrained, img_size)
+    return same and checkpoint.has_towers
+
+
+def restore_backbone(checkpoint: Checkpoint, img_size: int, *, reuse: Backbone | None = None) -> Backbone:
+    """The backbone that a checkpoint's head was trained on: fine-tuned, or the frozen one it names.
+
+    Args:
+        checkpoint: of either stage.
+        img_size: side of the pictures; position embeddings are resized to it.
+        reuse: a backbone that isn't needed any more and `fits`: the weights are loaded into it.
+
+    Raises:
+        BackboneError: the frozen backbone can't be loaded.
+        CheckpointError: it is no longer the one that the head was trained on, or the weights don't fit.
+    """
+    identity = checkpoint.meta.backbone
+    backbone = reuse or load_backbone(
+        identity.name,
+        identity.pretrained or None,
+        img_size,
+        load_weights=not checkpoint.has_towers,
+        widths=(identity.image_dim, identity.text_dim) if img_size == checkpoint.meta.transform.img_size else None,
+    )
+    if checkpoint.has_towers:
+        state = {k.removeprefix(TOWERS): v for k, v in checkpoint.tensors().items() if k.startswith(TOWERS)}
+        backbone.load_towers(state, checkpoint.meta.transform.img_size)
+    elif not backbone.identity.same_weights(identity):
+        raise CheckpointError(
+            f"{identity.name}: its weights are not the ones that {checkpoint.folder} was trained on (SHA-256 "
+            f"{backbone.identity.weights_sha256[:12]}, then {identity.weights_sha256[:12]}); put the former "
+            "weights back, or train stage 1 again"
+        )
+    return backbone
 
 
 def check_classes(checkpoints: Sequence[Checkpoint]) -> None:

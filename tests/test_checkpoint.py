@@ -16,13 +16,13 @@ from mmclf.checkpoint import (
     build_head,
     load_head,
     open_checkpoint,
-    restore_backbone,
     save_checkpoint,
 )
 from mmclf.config import build_config
 from mmclf.device import Precision
 from mmclf.errors import BackboneError, CheckpointError
 from mmclf.model import Classifier
+from mmclf.predict import restore_backbone
 
 from .conftest import SIZE
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from mmclf import backbone as backbone_module
 from mmclf import pictures
 from mmclf import predict as module
 from mmclf.backbone import Backbone, load_backbone
@@ -121,7 +120,7 @@ def test_a_picture_is_decoded_once_for_all_fine_tuned_folds(config, catalog, tmp
     decoded, built = [], []
     real = pictures.decode_picture
     monkeypatch.setattr(pictures, "decode_picture", lambda c, name, **k: decoded.append(name) or real(c, name, **k))
-    load = backbone_module.load_backbone
+    load = module.load_backbone
 
     def watched(*arguments, **options):
         gc.collect()
@@ -130,7 +129,7 @@ def test_a_picture_is_decoded_once_for_all_fine_tuned_folds(config, catalog, tmp
         built.append(weakref.ref(made))
         return made
 
-    monkeypatch.setattr(backbone_module, "load_backbone", watched)
+    monkeypatch.setattr(module, "load_backbone", watched)
     images = count_pictures(monkeypatch)
     score(catalog, checkpoints, config.data, config.infer)
     assert sorted(decoded) == sorted(names[0] for names in catalog.pictures if names)
