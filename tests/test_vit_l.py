@@ -22,6 +22,7 @@ from mmclf.checkpoint import build_head
 from mmclf.config import load_config
 from mmclf.device import pick_device, pick_precision
 from mmclf.model import Classifier
+from mmclf.pictures import Pictures
 from mmclf.train import fit
 
 stage, folder = sys.argv[1], Path(sys.argv[2])
@@ -40,7 +41,7 @@ before = backbone.clip.visual.conv1.weight.clone()
 head = build_head(backbone.identity, config, len(catalog.classes))
 precision = pick_precision(device, config.train.amp)
 model = Classifier(backbone, head, precision, clip_trainable=config.model.clip_trainable).to(device)
-dataset = RowDataset(catalog, backbone.transform, "first", 0)
+dataset = RowDataset(catalog, Pictures(catalog.image_root, backbone.transform), "first", 0)
 tokens = backbone.tokenize(catalog.texts, config.data.max_len)
 targets = catalog.targets(catalog.classes)
 train = Loader(dataset, tokens, targets, np.arange(batch_size), batch_size=batch_size, num_workers=0, shuffle_seed=0)
