@@ -13,15 +13,15 @@ import time
 import numpy as np
 import torch
 
-from mmclf import tracking
+from mmclf import runs
 from mmclf.batches import Loader, RowDataset
 from mmclf.catalog import read_catalog
 from mmclf.checkpoint import build_head, load_head
 from mmclf.device import pick_device, pick_precision
+from mmclf.fold_models import restore_backbone
 from mmclf.images import flip
 from mmclf.model import Classifier
 from mmclf.pictures import Pictures
-from mmclf.predict import restore_backbone
 
 
 def main() -> int:
@@ -30,8 +30,8 @@ def main() -> int:
     for name in ("run", "csv", "images"):
         parser.add_argument(f"--{name}", required=True)
     options = parser.parse_args()
-    client = tracking.connect()
-    checkpoints = tracking.fold_checkpoints(client, tracking.get_stage_run(client, options.run, ["stage2"]))
+    client = runs.connect()
+    checkpoints = runs.fold_checkpoints(client, runs.get_stage_run(client, options.run, ["stage2"]))
     first = checkpoints[0]
     config = first.meta.config
     columns = config.data.model_copy(update={"text_cols": list(first.meta.text_cols)})

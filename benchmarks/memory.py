@@ -23,7 +23,7 @@ import psutil
 import torch
 
 from entrypoints import infer
-from mmclf import tracking
+from mmclf import runs, tracking
 from mmclf.backbone import load_backbone
 from mmclf.catalog import Catalog, read_catalog
 from mmclf.checkpoint import CheckpointMeta, build_head, save_checkpoint
@@ -136,7 +136,7 @@ def measure(folder: Path, *, rows: int, stage: str, folds: int) -> dict[str, Any
     """Score the rows, and say how much the memory grew from row 10,000 (a tenth of the rows) on."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
     os.chdir(folder)
-    tracking.connect()
+    runs.connect()
     table = many_rows(folder, rows)
     run_id = make_run(folder, stage=stage, folds=folds)
     watch = Watch()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmclf.config import Config, load_config
+from mmclf.config import Config, build_config, load_config, read_yaml
 from mmclf.errors import ConfigError, FoldError, MmclfError
 from mmclf.identity import LOCAL_DIR
 from mmclf.progress import say
@@ -23,7 +23,16 @@ OPTIONS = {
     "fold": "`all`, or the number of one fold",
     "stage1_run": "id of a stage-1 run",
     "stage2_run": "id of a stage-2 run",
-    "runs": "ids of infer runs, separated by commas",
+    "runs": "ids of runs, separated by commas (default: all that fit)",
+    "model": "what scores: models:/NAME@ALIAS, models:/NAME/VERSION or a run id; several separated by commas",
+    "data": "a CSV, or a parquet file or folder; a path or a URI that Spark knows",
+    "master": "of Spark: local[4], spark://host:7077, yarn (default: that of spark-submit, or local[*])",
+    "top_k": "labels a row in the result",
+    "part_rows": "rows a part; finished parts survive an interrupt",
+    "metric": "what decides: cv/top1_mean, cv/top3_mean, cv/oof_top1 or cv/macro_f1",
+    "name": "name of the registered model",
+    "folds": "the folds in the model: `all`, or the number of one",
+    "force": "`true` takes the alias whatever the comparison says",
     "weights": "one weight a run, separated by commas (default: equal)",
     "out": "a folder that the result files are copied to as well",
     "clear": "delete `all`, `features`, `pictures` or `backbones`",
@@ -90,6 +99,62 @@ def absolute_paths(config: Config) -> Config:
     if data.groups_csv is not None:
         data = data.model_copy(update={"groups_csv": str(Path(data.groups_csv).expanduser().resolve())})
     return config.model_copy(update={"model": model, "data": data})
+
+
+def changed_config(trained: Config, overrides: str, path: str = "") -> Config:
+    """The configuration that a model was trained with, under what is given now for `data` and `infer`.
+
+    Args:
+        trained: resolved.
+        overrides: as on the command line.
+        path: of a YAML file whose `data` and `infer` count too; "" for none.
+
+    Raises:
+        ConfigError: a key that belongs to training, or any other mistake.
+    """
+    tree = trained.model_dump(mode="json")
+    if path:
+        for section, values in read_yaml(Path(path)).items():
+            if section in ("model", "train"):
+                continue  # the model has its own
+            if section in tree and isinstance(values, dict):
+                tree[section].update(values)
+            else:
+                tree[section] = values  # not a section; named as such below
+    config = absolute_paths(build_config(tree, overrides, source=path or "configuration"))
+    changed = [
+        key
+        for key, value in config.flat().items()
+        if key.startswith(("model.", "train.")) and key != "train.amp" and value != trained.flat()[key]
+    ]
+    if changed:
+        raise ConfigError(
+            f"overrides: {changed[0]} belongs to training and can't be changed for a trained model; data.*, infer.* "
+            "and train.amp can"
+        )
+    return config
+
+
+def parse_count(name: str, text: str) -> int:
+    """An option that is a number of 1 or more.
+
+    Raises:
+        ConfigError: it isn't.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"--{name}: found {text!r}; give a number of 1 or more")
+    return int(text)
+
+
+def parse_flag(name: str, text: str) -> bool:
+    """An option that is `true` or `false`.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if text not in ("true", "false"):
+        raise ConfigError(f"--{name}: found {text!r}; give `true` or `false`")
+    return text == "true"
 
 
 def parse_fold(text: str) -> int | None:

@@ -16,7 +16,7 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from mmclf import tracking
+from mmclf import runs, tracking
 from mmclf.errors import ConfigError, RunError
 from mmclf.probabilities import average, read_table, write_parts
 from mmclf.progress import say
@@ -30,27 +30,27 @@ DEFAULTS = {"runs": "", "weights": "", "out": ""}
 def ensemble(options: argparse.Namespace) -> dict[str, Any]:
     """Write the averaged submission.csv and probabilities.parquet; returns the headline figures."""
     start = time.perf_counter()
-    client = tracking.connect()
-    runs = _runs(client, options.runs)
+    client = runs.connect()
+    members = _runs(client, options.runs)
     weights = _weights(options.weights)
-    names = [f"run {r.info.run_id}" for r in runs]
-    tables = [read_table(tracking.artifact_path(r, tracking.PREDICTIONS)) for r in runs]
+    names = [f"run {r.info.run_id}" for r in members]
+    tables = [read_table(runs.artifact_path(r, runs.PREDICTIONS)) for r in members]
     table = average(tables, weights, names)
-    header = pd.read_csv(tracking.artifact_path(runs[0], SUBMISSION), nrows=0).columns
+    header = pd.read_csv(runs.artifact_path(members[0], SUBMISSION), nrows=0).columns
     say(f"ensemble: {len(table):,} rows, averaged over {', '.join(names)}")
-    if len(runs) == 1:
+    if len(members) == 1:
         say("note: there is only one run to average; score at another data.img_size, or with another stage-2 run")
-    tags = {"source_runs": ",".join(r.info.run_id for r in runs), "weights": options.weights}
-    with tracking.record_scores("ensemble", f"ensemble of {len(runs)}", tags) as record:
+    tags = {"source_runs": ",".join(r.info.run_id for r in members), "weights": options.weights}
+    with tracking.record_scores("ensemble", f"ensemble of {len(members)}", tags) as record:
         with result_folder(record, "", options.out) as folder:
-            with write_parts(folder / tracking.PREDICTIONS, folder / SUBMISSION, header[0], header[1]) as write:
+            with write_parts(folder / runs.PREDICTIONS, folder / SUBMISSION, header[0], header[1]) as write:
                 write(table)
             seconds = time.perf_counter() - start
             tracking.log_facts({}, {"rows": len(table), "seconds": seconds})
-        output = str(Path(options.out) / SUBMISSION if options.out else tracking.artifact_path(record, SUBMISSION))
+        output = str(Path(options.out) / SUBMISSION if options.out else runs.artifact_path(record, SUBMISSION))
     return {
         "run_id": record.info.run_id,
-        "runs": len(runs),
+        "runs": len(members),
         "rows": len(table),
         "seconds": round(seconds, 1),
         "output": output,
@@ -63,10 +63,10 @@ def _runs(client: MlflowClient, text: str) -> list[Run]:
     if len(set(ids)) < len(ids):
         raise ConfigError("--runs: a run is named twice; use --weights to count one more than another")
     if ids:
-        return [tracking.get_stage_run(client, run_id, ["infer", "ensemble"]) for run_id in ids]
+        return [runs.get_stage_run(client, run_id, ["infer", "ensemble"]) for run_id in ids]
     found: dict[tuple[str, str], Run] = {}
     table = None
-    for candidate in tracking.newest_runs(client, tracking.current_experiment(client), "infer"):
+    for candidate in runs.newest_runs(client, runs.current_experiment(client), "infer"):
         tags = candidate.data.tags
         table = table or tags.get("fingerprint")
         if tags.get("fingerprint") == table:

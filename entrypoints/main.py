@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from mmclf import tracking
+from mmclf import runs, tracking
 from mmclf.demo.catalog import draw_catalog
 from mmclf.demo.tiny_clip import make_tiny_clip
 from mmclf.errors import RunError
@@ -32,8 +32,8 @@ def demo(options: argparse.Namespace) -> dict[str, Any]:
     """Run the whole chain on data made here; returns the headline figures."""
     start = time.perf_counter()
     out = Path(options.out).resolve()
-    client = tracking.connect()
-    experiment = tracking.current_experiment(client)
+    client = runs.connect()
+    experiment = runs.current_experiment(client)
     say("demo: drawing a catalogue and training a tiny CLIP to start from")
     shop = draw_catalog(out / "catalog")
     clip = make_tiny_clip(out / "tiny-clip")

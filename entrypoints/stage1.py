@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mmclf import tracking
+from mmclf import runs
 from mmclf.cache import open_cache
 from mmclf.checkpoint import build_head
 from mmclf.crossval import feature_loaders
@@ -37,7 +37,7 @@ def stage1(options: argparse.Namespace) -> dict[str, Any]:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("stage 1 needs one process only: start it without torchrun; stage 2 runs on several")
     data = read_data(options.csv, options.images, options.fold, config)
-    tracking.connect()
+    runs.connect()
     device = pick_device()
     precision = pick_precision(device, config.train.amp)
     allow_tf32(device)

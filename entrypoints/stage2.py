@@ -15,7 +15,7 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from mmclf import tracking
+from mmclf import runs
 from mmclf.backbone import Backbone, load_backbone
 from mmclf.cache import open_cache
 from mmclf.checkpoint import build_head, load_head
@@ -54,10 +54,10 @@ def stage2(options: argparse.Namespace) -> dict[str, Any]:
 def _train(options: argparse.Namespace, config: Config, world: World) -> dict[str, Any]:
     """The work of one process."""
     # the main process goes first: it makes the store where there is none, and what it finds is what all start from
-    found = _candidates(tracking.connect(), options.stage1_run) if world.is_main else []
+    found = _candidates(runs.connect(), options.stage1_run) if world.is_main else []
     run_ids = world.from_main([candidate.info.run_id for candidate in found])
-    client = tracking.connect()
-    candidates = found or [tracking.get_run(client, run_id) for run_id in run_ids]
+    client = runs.connect()
+    candidates = found or [runs.get_run(client, run_id) for run_id in run_ids]
     csv, images = _where(options, config, candidates)
     data = read_data(csv, images, options.fold, config, quiet=not world.is_main)
     device = pick_device(world.local_rank)
@@ -75,7 +75,7 @@ def _train(options: argparse.Namespace, config: Config, world: World) -> dict[st
     backbone = load()
     card = backbone.card
     stage1 = _choose(client, candidates, config, data, card.identity.weights_sha256)
-    checkpoints = {c.meta.fold: c for c in tracking.fold_checkpoints(client, stage1)}
+    checkpoints = {c.meta.fold: c for c in runs.fold_checkpoints(client, stage1)}
     tokens = backbone.tokenize(data.catalog.texts, config.data.max_len)
     cache = open_cache()
     if world.is_main:
@@ -116,8 +116,8 @@ def _train(options: argparse.Namespace, config: Config, world: World) -> dict[st
 def _candidates(client: MlflowClient, run_id: str) -> list[Run]:
     """The stage-1 run that was named, else all finished ones of the experiment, the newest first."""
     if run_id:
-        return [tracking.get_stage_run(client, run_id, ["stage1"])]
-    found = list(tracking.newest_runs(client, tracking.current_experiment(client), "stage1"))
+        return [runs.get_stage_run(client, run_id, ["stage1"])]
+    found = list(runs.newest_runs(client, runs.current_experiment(client), "stage1"))
     if not found:
         raise RunError("stage 2 starts from stage 1, and the experiment has no finished stage-1 run; run stage1 first")
     return found
@@ -162,7 +162,7 @@ def _config_reasons(candidate: Run, config: Config) -> list[str]:
 
 def _class_reasons(client: MlflowClient, candidate: Run, data: Data) -> list[str]:
     """Which classes only one of the two stages has; empty where they are the same."""
-    there = tracking.fold_checkpoints(client, candidate)[0].meta.classes
+    there = runs.fold_checkpoints(client, candidate)[0].meta.classes
     differing = sorted(set(there) ^ set(data.catalog.classes))
     if not differing:
         return []

@@ -6,8 +6,10 @@ needs no network.
 """
 
 import contextlib
+import copy
 import difflib
 import hashlib
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ import torch
 from open_clip.hf_model import HFTextEncoder
 from open_clip.model import resize_pos_embed
 from open_clip.transformer import TextTransformer, text_global_pool
+from safetensors.torch import save_file
 from torch import nn
 
 from .batches import Tokens
@@ -35,6 +38,8 @@ from .images import Transform, as_triple
 UNUSED = ("logit_scale", "logit_bias")
 # resized to another img_size on loading, so no part of a backbone's identity
 RESIZED = ("positional_embedding", "pos_embed")
+# of a local-dir: folder; the last one is that of a Hugging Face text tower, a folder in it
+CONFIG, WEIGHTS, TEXT_CONFIG = "open_clip_config.json", "open_clip_model.safetensors", "text_config"
 RANDOM_SEED = 0  # of random weights, so that a frozen random backbone can be made again
 
 
@@ -277,6 +282,7 @@ def load_backbone(
                 require_pretrained=load_weights and not random_weights,
                 force_image_size=_changed_size(name, img_size),
                 force_patch_dropout=patch_dropout,
+                **_own_text_config(name),
             )
             tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:  # open_clip raises plain RuntimeErrors for everything
@@ -309,8 +315,56 @@ def _check_folder(name: str) -> None:
     folder = Path(name.removeprefix(LOCAL_DIR))
     if not folder.is_dir():
         raise BackboneError(f"model.name: {name}: no such folder; it should hold open_clip_config.json and weights")
-    if not (folder / "open_clip_config.json").is_file():
+    if not (folder / CONFIG).is_file():
         raise BackboneError(f"model.name: {name}: the folder holds no open_clip_config.json")
+
+
+def save_backbone(backbone: Backbone, folder: Path, *, weights: bool) -> None:
+    """Write all that `load_backbone` needs into a folder, which it then reads as `local-dir:`, wherever it lies.
+
+    Args:
+        backbone: of any origin; pictures are expected at its img_size then.
+        folder: made where it doesn't exist.
+        weights: write them too; without them the folder serves `load_weights=False` only.
+
+    Raises:
+        BackboneError: the configuration of the towers isn't known.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = backbone.identity.name
+    model_cfg = copy.deepcopy(_model_config(name))
+    if not model_cfg:
+        raise BackboneError(f"model.name: {name}: its configuration can't be found, so it can't be copied")
+    clip: Any = backbone.clip
+    model_cfg["vision_cfg"]["image_size"] = backbone.transform.img_size
+    text_cfg = model_cfg["text_cfg"]
+    text = backbone._text_tower
+    if isinstance(text, HFTextEncoder):
+        text_cfg["hf_model_name"] = TEXT_CONFIG
+        text.config.save_pretrained(folder / TEXT_CONFIG)
+    inner = getattr(backbone.tokenizer, "tokenizer", None)
+    if inner is not None:  # else open_clip's own, whose vocabulary is part of the package
+        text_cfg["hf_tokenizer_name"] = TEXT_CONFIG  # read from the folder itself, whatever stands here
+        inner.save_pretrained(folder)
+    config = {"model_cfg": model_cfg, "preprocess_cfg": clip.visual.preprocess_cfg}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if weights:
+        state = {key: tensor.detach().cpu().contiguous() for key, tensor in clip.state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+
+
+def _own_text_config(name: str) -> dict[str, Any]:
+    """Arguments that point a Hugging Face text tower to the configuration inside its `local-dir:` folder.
+
+    open_clip takes the name for a path or a repository, and a relative path for one below the working folder.
+    """
+    folder = Path(name.removeprefix(LOCAL_DIR))
+    if not name.startswith(LOCAL_DIR) or not (folder / TEXT_CONFIG / "config.json").is_file():
+        return {}
+    text_cfg = _model_config(name)["text_cfg"]
+    if text_cfg.get("hf_model_name") != TEXT_CONFIG:
+        return {}
+    return {"text_cfg": text_cfg | {"hf_model_name": str(folder / TEXT_CONFIG), "hf_model_pretrained": False}}
 
 
 def _check_names(name: str, pretrained: str | None) -> None:

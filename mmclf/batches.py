@@ -74,7 +74,7 @@ class Batch:
         input_ids: int64 (B, length); `length` is the tower's context or what the longest text needs.
         attention_mask: bool (B, length).
         targets: int64 (B,), -1 where the catalogue has no labels, FILLER on a row that doesn't count.
-        unreadable: a sentence for each picture that could not be decoded.
+        unreadable: row and a sentence for each picture that could not be decoded.
         also: the images at other sizes; they stay where they are.
     """
 
@@ -84,7 +84,7 @@ class Batch:
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     targets: torch.Tensor
-    unreadable: tuple[str, ...] = ()
+    unreadable: tuple[tuple[int, str], ...] = ()
     also: tuple[torch.Tensor, ...] = ()
 
     def __len__(self) -> int:
@@ -229,7 +229,7 @@ class Loader:
             world: the processes that share each batch.
         """
         self.rows = rows
-        self.unreadable: set[str] = set()  # one sentence per picture met so far
+        self.unreadable: dict[str, int] = {}  # a sentence per picture met so far, and its row
         self._on_bad_image = on_bad_image
         self.batch_size = batch_size
         self._sampler = EpochSampler(rows, batch_size, shuffle_seed=shuffle_seed, world=world)
@@ -259,10 +259,11 @@ class Loader:
         """
         for batch in self._loader if self._loader.num_workers else ahead(self._loader):
             if batch.unreadable and self._on_bad_image == "error":
+                sentence = batch.unreadable[0][1]
                 raise PictureError(
-                    f"unreadable picture {batch.unreadable[0]}; mend or remove it, or set data.on_bad_image=placeholder"
+                    f"unreadable picture {sentence}; mend or remove it, or set data.on_bad_image=placeholder"
                 )
-            self.unreadable.update(batch.unreadable)
+            self.unreadable.update((sentence, row) for row, sentence in batch.unreadable)
             yield batch
 
 
@@ -291,6 +292,6 @@ def _collate(tokens: Tokens, targets: torch.Tensor | None, items: Sequence[Item]
         input_ids=input_ids,
         attention_mask=attention_mask,
         targets=torch.full_like(rows, -1) if targets is None else torch.where(keys < 0, FILLER, targets[rows]),
-        unreadable=tuple(reason for _, _, bad, _ in items for reason in bad),
+        unreadable=tuple((max(key, ~key), reason) for key, _, bad, _ in items for reason in bad),
         also=tuple(torch.cat(same_size) for same_size in zip(*(others for *_, others in items), strict=True)),
     )

@@ -7,8 +7,7 @@ Ids are strings from first to last: `007` stays `007`.
 import hashlib
 import os
 import re
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,7 @@ import pandas as pd
 
 from .config import DataConfig
 from .errors import PictureError, TableError
-
-# in the order of the recipe: <id>.jpg before <id>.png and so on
-FIRST_SUFFIXES = (".jpg", ".png", ".jpeg", ".webp")
-IMAGE_SUFFIXES = (*FIRST_SUFFIXES, ".bmp", ".gif", ".tif", ".tiff")
+from .picture_names import in_order, is_picture, normal_form, possible_owners
 
 # what pandas.read_csv reads as missing by default (its documented list); in texts only: "NA" is a fine id
 MISSING = frozenset(
@@ -45,6 +41,7 @@ class Catalog:
         labels: label of each row, None without labels.
         groups: group of each row, None without groups. A row without a group is a group of its own.
         given_folds: int64 array of the fold column, None where the table has no such column.
+        contents: the pictures by their names, where they are no files.
     """
 
     table_path: Path
@@ -58,9 +55,15 @@ class Catalog:
     labels: list[str] | None = None
     groups: list[str] | None = None
     given_folds: np.ndarray | None = None
+    contents: Mapping[str, bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def source(self) -> Path | Mapping[str, bytes]:
+        """Where the pictures are: a folder, or their contents by name."""
+        return self.image_root if self.contents is None else self.contents
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -158,19 +161,16 @@ def match_pictures(root: Path, ids: Sequence[str]) -> list[tuple[str, ...]]:
         raise PictureError(f"{root}: is a file, not a folder of pictures") from None
     except OSError as error:
         raise PictureError(f"{root}: can't be listed: {error.strerror}") from None
-    known = {unicodedata.normalize("NFC", i) for i in ids}
-    found: dict[str, list[tuple[tuple[int, int, list[tuple[int, str]]], str]]] = {}
+    known = {normal_form(i) for i in ids}
+    found: dict[str, list[str]] = {}
     pictures = []
     for name in names:
-        stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
-        suffix = dot + suffix.lower()
-        if suffix not in IMAGE_SUFFIXES:
+        if not is_picture(name):
             continue
         pictures.append(name)
-        owner = _owner(stem, suffix, known)
+        owner = next((owner for owner in possible_owners(name) if owner in known), None)
         if owner is not None:
-            rank = FIRST_SUFFIXES.index(suffix) if stem == owner else len(FIRST_SUFFIXES)
-            found.setdefault(owner, []).append(((int(stem != owner), rank, _natural(stem + suffix)), name))
+            found.setdefault(owner, []).append(name)
     if not pictures:
         raise PictureError(f"{root}: holds no picture; the pictures lie in the folder itself, not in folders below it")
     if not found and ids:
@@ -179,7 +179,7 @@ def match_pictures(root: Path, ids: Sequence[str]) -> list[tuple[str, ...]]:
             f".jpeg, .webp) or <id>_1.jpg, and the first id of the table is {ids[0]!r}, the first picture "
             f"{min(pictures)!r}"
         )
-    return [tuple(name for _, name in sorted(found.get(unicodedata.normalize("NFC", i), ()))) for i in ids]
+    return [tuple(in_order(normal_form(i), found.get(normal_form(i), []))) for i in ids]
 
 
 def digest_rows(rows: Iterator[str]) -> str:
@@ -188,23 +188,6 @@ def digest_rows(rows: Iterator[str]) -> str:
     for row in sorted(rows):
         digest.update(row.encode("utf-8", "surrogatepass") + b"\x1e")
     return digest.hexdigest()[:16]
-
-
-def _owner(stem: str, suffix: str, known: set[str]) -> str | None:
-    """The longest id that the file belongs to, or None."""
-    if stem in known and suffix in FIRST_SUFFIXES:
-        return stem
-    end = stem.rfind("_")
-    while end > 0:
-        if stem[:end] in known:
-            return stem[:end]
-        end = stem.rfind("_", 0, end)
-    return None
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that counts: `_2` before `_10`."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _read_table(path: Path, key: str = "--csv") -> pd.DataFrame:

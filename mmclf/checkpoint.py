@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from .config import Config
 from .errors import CheckpointError
@@ -67,15 +67,16 @@ class Checkpoint:
         """Whether the towers were trained and lie in the checkpoint."""
         return self.meta.stage == "stage2"
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """All weights, on the CPU.
+    def tensors(self, prefix: str) -> dict[str, torch.Tensor]:
+        """The weights whose names start with `prefix`, without it, on the CPU.
 
         Raises:
             CheckpointError: the file is missing or damaged.
         """
         path = self.folder / WEIGHTS
         try:
-            return load_file(path)
+            with safe_open(path, framework="pt") as file:
+                return {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path}: missing or damaged ({error}); train this fold again") from None
 
@@ -119,8 +120,7 @@ def load_head(head: Head, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: its shapes differ (other classes, hidden_dim or feature widths).
     """
-    state = {k.removeprefix(HEAD): v for k, v in checkpoint.tensors().items() if k.startswith(HEAD)}
-    _load_strictly(head, state, checkpoint)
+    _load_strictly(head, checkpoint.tensors(HEAD), checkpoint)
 
 
 def build_head(identity: BackboneIdentity, config: Config, classes: int) -> Head:

@@ -84,7 +84,7 @@ def train_fold(
         folds=np.full(len(held_out), fold, dtype=np.int64),
         labels=[(catalog.labels or [])[row] for row in held_out],
     )
-    unreadable = {reason for share in world.gather(train.unreadable | validation.unreadable) for reason in share}
+    unreadable = {reason for share in world.gather({*train.unreadable, *validation.unreadable}) for reason in share}
     return FoldOutcome(table, tuple(sorted(unreadable)))
 
 

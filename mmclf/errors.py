@@ -42,12 +42,32 @@ class CheckpointError(MmclfError):
     """A stored checkpoint is missing, damaged, or doesn't fit what it is loaded into."""
 
 
+class BundleError(MmclfError):
+    """A packaged model is incomplete, or of another version."""
+
+
+class RowError(MmclfError):
+    """Rows that a client sent can't be scored."""
+
+
 class RunError(MmclfError):
     """An MLflow run that was named, or looked for, isn't there or doesn't fit."""
 
 
+class RegistryError(MmclfError):
+    """A registered model that was named isn't there, or can't be made."""
+
+
+class ComparisonError(MmclfError):
+    """Models that can't be compared, since they weren't trained on the same rows and folds."""
+
+
 class EnsembleError(MmclfError):
     """Probability tables that can't be averaged."""
+
+
+class BatchError(MmclfError):
+    """A batch on Spark can't start or can't go on."""
 
 
 class TrainingError(MmclfError):

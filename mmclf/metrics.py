@@ -2,6 +2,8 @@
 
 import numpy as np
 
+BINS = 15
+
 
 def top_k(probabilities: np.ndarray, targets: np.ndarray, k: int) -> float:
     """Share of rows whose true class is among the k most probable ones.
@@ -18,5 +20,65 @@ def top_k(probabilities: np.ndarray, targets: np.ndarray, k: int) -> float:
     """
     if len(targets) == 0:
         return float("nan")
+    return float(is_in_top_k(probabilities, targets, k).mean())
+
+
+def is_in_top_k(probabilities: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """Bool (rows,): whether each row counts for `top_k`."""
     named = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return float((named == targets[:, None]).any(axis=1).mean())
+    found: np.ndarray = (named == targets[:, None]).any(axis=1)
+    return found
+
+
+def per_class(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows, precision, recall and F1 of each class, taking the most probable class of each row.
+
+    Precision is 0 for a class that is never predicted, recall is 0 for one without rows.
+
+    Args:
+        probabilities: float (rows, classes).
+        targets: int (rows,).
+
+    Returns:
+        Arrays (classes,): `rows` int64; `precision`, `recall`, `f1` float64 in [0, 1].
+    """
+    classes = probabilities.shape[1]
+    predicted = probabilities.argmax(axis=1)
+    hits = np.bincount(targets[predicted == targets], minlength=classes)
+    rows = np.bincount(targets, minlength=classes)
+    named = np.bincount(predicted, minlength=classes)
+    return {
+        "rows": rows,
+        "precision": hits / np.maximum(named, 1),
+        "recall": hits / np.maximum(rows, 1),
+        "f1": 2 * hits / np.maximum(rows + named, 1),
+    }
+
+
+def macro_f1(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Mean of the classes' F1 over the classes that occur, as rows or as predictions (scikit-learn's default)."""
+    figures = per_class(probabilities, targets)
+    seen = np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1]) + figures["rows"] > 0
+    return float(figures["f1"][seen].mean()) if seen.any() else float("nan")
+
+
+def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Expected calibration error: how far confidence and accuracy lie apart, over 15 bins of equal width.
+
+    As in Guo et al., On Calibration of Modern Neural Networks (2017): the mean over the bins, weighted by their rows,
+    of the difference between the mean confidence and the share of right answers.
+
+    Args:
+        probabilities: float (rows, classes).
+        targets: int (rows,).
+
+    Returns:
+        In [0, 1], 0 is best; nan for no rows.
+    """
+    if len(targets) == 0:
+        return float("nan")
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    hit = probabilities.argmax(axis=1) == targets
+    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(bins, weights=confidence - hit, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(targets))

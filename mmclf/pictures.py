@@ -8,7 +8,7 @@ once.
 import hashlib
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,17 +39,24 @@ class View:
 
 
 class Pictures:
-    """Views of the pictures in a folder."""
+    """Views of pictures, the files of a folder or contents in memory."""
 
-    def __init__(self, root: Path, transform: Transform, *, cache: Cache | None = None, draft: bool = False) -> None:
+    def __init__(
+        self,
+        source: Path | Mapping[str, bytes],
+        transform: Transform,
+        *,
+        cache: Cache | None = None,
+        draft: bool = False,
+    ) -> None:
         """
         Args:
-            root: the folder.
+            source: the folder, or the contents of the pictures by name.
             transform: of the backbone.
             cache: where decoded pictures are kept; None keeps nothing, for a single pass.
             draft: decode large JPEGs at a fraction of their size; see `decode_picture`.
         """
-        self._root = root
+        self._source = source
         self._transform = transform
         self._cache = cache if cache is not None and cache.limit else None
         self._draft = transform.img_size + TRAIN_MARGIN if draft else None
@@ -63,7 +70,7 @@ class Pictures:
             self._draft = max(sides) + TRAIN_MARGIN
         others = []
         for transform in transforms:
-            other = Pictures(self._root, transform)
+            other = Pictures(self._source, transform)
             other._draft, other._last = self._draft, self._last
             others.append(other)
         return others
@@ -92,8 +99,11 @@ class Pictures:
             PictureError: the file can't be read.
         """
         if name not in self._digests:
-            self._note_digest(name, read_file(self._root / name))
+            self._note_digest(name, self._content(name))
         return self._digests[name]
+
+    def _content(self, name: str) -> bytes:
+        return read_file(self._source / name) if isinstance(self._source, Path) else self._source[name]
 
     def _note_digest(self, name: str, content: bytes) -> None:
         self._digests[name] = hashlib.sha256(content).hexdigest()[:32]
@@ -104,7 +114,7 @@ class Pictures:
     def _decode(self, name: str, content: bytes | None = None) -> Image.Image:
         if name not in self._last:
             self._last.clear()
-            content = content if content is not None else read_file(self._root / name)
+            content = content if content is not None else self._content(name)
             self._last[name] = decode_picture(content, name, draft=self._draft)
         return self._last[name]
 
@@ -115,7 +125,7 @@ class Pictures:
         space = f"{kind}-{self._transform.interpolation}{'-draft' if self._draft else ''}"
         content = None
         if name not in self._digests:
-            content = read_file(self._root / name)
+            content = self._content(name)
             self._note_digest(name, content)
         digest = self._digests[name]
         path = self._cache.root / PICTURES / space / digest[:2] / digest[2:]

@@ -1,4 +1,4 @@
-"""What is kept in MLflow, and how it is found again. Nothing else in the core knows MLflow.
+"""What is kept in MLflow: runs of the stages, of infer, ensemble and register. How they are found: runs.py.
 
 A stage is a parent run with one child run per fold. `mlflow run` makes the parent before the script starts
 (MLFLOW_RUN_ID); elsewhere it is made here. Runs are recognised by their tags:
@@ -13,14 +13,10 @@ A stage is a parent run with one child run per fold. `mlflow run` makes the pare
 
 import contextlib
 import json
-import logging
 import os
-import shutil
 import subprocess
 import tempfile
 import time
-import urllib.parse
-import urllib.request
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,56 +31,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from .catalog import Catalog
-from .checkpoint import META, Checkpoint, open_checkpoint
 from .config import Config
 from .errors import RunError
 from .history import curves, write_history, write_tensorboard
-from .metrics import top_k
+from .metrics import calibration_error, macro_f1, top_k
 from .probabilities import ProbabilityTable, join_folds, read_table
+from .runs import CHECKPOINT, OOF, artifact_path, finished_folds, get_run
 from .train import EpochResult
 
-CHECKPOINT, OOF, PREDICTIONS = "checkpoint", "oof.parquet", "probabilities.parquet"
 # MLflow cuts longer parameter values off by an error
 MAX_PARAM = 6000
-
-
-def connect() -> MlflowClient:
-    """The client of the configured store, which is made here if it doesn't exist yet.
-
-    Several processes that open a store that doesn't exist yet corrupt it: call this once before any are started.
-
-    Raises:
-        RunError: the store can't be reached.
-    """
-    for name in ("mlflow", "alembic"):  # their notes about migrations and system metrics
-        logging.getLogger(name).setLevel(logging.WARNING)
-    client = MlflowClient()
-    try:
-        client.search_experiments(max_results=1)
-    except Exception as error:  # every backend raises its own
-        raise RunError(
-            f"MLflow: the store {mlflow.get_tracking_uri()} can't be opened ({str(error).splitlines()[0][:300]}); "
-            "check MLFLOW_TRACKING_URI"
-        ) from None
-    return client
-
-
-def current_experiment(client: MlflowClient) -> str:
-    """Id of the experiment that a run started now belongs to.
-
-    Raises:
-        RunError: the run or experiment that the environment names doesn't exist.
-    """
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    if run_id:
-        return str(get_run(client, run_id).info.experiment_id)
-    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return os.environ["MLFLOW_EXPERIMENT_ID"]
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
-    if name:
-        known = client.get_experiment_by_name(name)
-        return str(known.experiment_id) if known else str(client.create_experiment(name))
-    return "0"
 
 
 @dataclass
@@ -156,7 +112,7 @@ class StageRecord:
         """The finished folds of this run that other processes trained, the newest run of each, by run id."""
         own = {fold.fold for fold in self.folds}
         found: dict[int, tuple[str, FoldSummary]] = {}
-        for child in _finished_folds(client, self.run_id):
+        for child in finished_folds(client, self.run_id):
             number = int(child.data.tags["fold"])
             if number not in own and number not in found:
                 found[number] = child.info.run_id, _stored_summary(child)
@@ -173,7 +129,12 @@ class StageRecord:
         seconds = time.perf_counter() - self.started
         mlflow.log_metrics(
             {name.replace("cv_", "cv/"): value for name, value in figures.items()}
-            | {"cv/oof_top1": top_k(joined.probabilities, joined.targets(), 1), "cv/seconds": seconds},
+            | {
+                "cv/oof_top1": top_k(joined.probabilities, joined.targets(), 1),
+                "cv/macro_f1": macro_f1(joined.probabilities, joined.targets()),
+                "cv/calibration_error": calibration_error(joined.probabilities, joined.targets()),
+                "cv/seconds": seconds,
+            },
             run_id=self.run_id,
         )
         with tempfile.TemporaryDirectory() as folder:
@@ -269,122 +230,6 @@ def log_facts(tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
     mlflow.log_metrics(dict(metrics))
 
 
-def get_run(client: MlflowClient, run_id: str) -> Run:
-    """A run by its id.
-
-    Raises:
-        RunError: there is no such run in the store.
-    """
-    try:
-        return client.get_run(run_id)
-    except MlflowException:
-        raise RunError(
-            f"run {run_id!r}: not in the store {mlflow.get_tracking_uri()}; copy the id from `mlflow ui`, or leave the "
-            "option out to take the newest one that fits"
-        ) from None
-
-
-def get_stage_run(client: MlflowClient, run_id: str, stages: Sequence[str]) -> Run:
-    """A finished parent run of one of these stages.
-
-    Raises:
-        RunError: no such run, of another kind, or not finished.
-    """
-    run = get_run(client, run_id)
-    stage = run.data.tags.get("stage", "")
-    if stage not in stages or run.data.tags.get("role", "parent") != "parent":
-        kind = "a fold of " + stage if run.data.tags.get("role") == "fold" else stage or "no run of mmclf"
-        raise RunError(f"run {run_id}: is {kind}; give a run of {' or '.join(stages)}")
-    if run.info.status != "FINISHED":
-        raise RunError(f"run {run_id}: is {run.info.status.lower()}, not finished; run it again or choose another")
-    return run
-
-
-def newest_runs(client: MlflowClient, experiment: str, stage: str) -> Iterator[Run]:
-    """Finished runs of a stage (its parents), the newest first."""
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment],
-            f"tags.stage = '{stage}' and attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time DESC"],
-            page_token=token,
-        )
-        yield from (run for run in page if run.data.tags.get("role", "parent") == "parent")
-        token = page.token
-        if not token:
-            return
-
-
-def fold_checkpoints(client: MlflowClient, parent: Run, fold: int | None = None) -> list[Checkpoint]:
-    """The best checkpoints of a stage run's finished folds, in the order of the folds.
-
-    Args:
-        client: of the store.
-        parent: a stage1 or stage2 run.
-        fold: only this one.
-
-    Raises:
-        RunError: it has no finished fold, or not this one.
-        CheckpointError: a checkpoint can't be read.
-    """
-    found: dict[int, Checkpoint] = {}
-    for child in _finished_folds(client, parent.info.run_id):
-        number = int(child.data.tags["fold"])
-        if number not in found and fold in (None, number):
-            found[number] = open_checkpoint(artifact_path(child, CHECKPOINT, META))
-    if not found:
-        wanted = "finished folds" if fold is None else f"finished fold {fold}"
-        raise RunError(f"run {parent.info.run_id}: has no {wanted}")
-    return [found[number] for number in sorted(found)]
-
-
-def _finished_folds(client: MlflowClient, run_id: str) -> list[Run]:
-    """The finished fold runs of a stage run, the newest first."""
-    found = client.search_runs(
-        [client.get_run(run_id).info.experiment_id],
-        f"tags.mlflow.parentRunId = '{run_id}' and tags.role = 'fold' and attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1000,
-    )
-    return list(found)
-
-
-def artifact_path(run: Run, name: str, *members: str) -> Path:
-    """Where an artifact of a run lies on this machine: in place in a local store, else downloaded.
-
-    `download_artifacts` copies even a local artifact to a temporary folder that nobody deletes (1.7 GB for
-    each ViT-L/14 checkpoint), so local ones are opened where they are, and downloads go to one folder that
-    lasts as long as the process.
-
-    Args:
-        run: the run.
-        name: path of the artifact in the run.
-        members: files that must be there, if `name` is a folder.
-
-    Raises:
-        RunError: the artifact isn't there.
-    """
-    parts = urllib.parse.urlparse(run.info.artifact_uri)
-    if parts.scheme in ("", "file"):
-        path = Path(urllib.request.url2pathname(parts.path)) / name
-    else:
-        try:
-            path = Path(
-                mlflow.artifacts.download_artifacts(
-                    run_id=run.info.run_id, artifact_path=name, dst_path=str(_download_folder() / run.info.run_id)
-                )
-            )
-        except Exception as error:  # every artifact store raises its own
-            raise RunError(f"run {run.info.run_id}: {name} can't be downloaded: {str(error)[:300]}") from None
-    for file in [path, *(path / member for member in members)]:
-        if not file.exists():
-            raise RunError(
-                f"run {run.info.run_id}: its artifact {file} is missing; was the run folder moved or cleaned?"
-            )
-    return path
-
-
 def note_failure(message: str) -> None:
     """Leave the reason of a failure as tag `error` on the run that is active or named by the environment."""
     active = mlflow.active_run()
@@ -392,18 +237,6 @@ def note_failure(message: str) -> None:
     if run_id:
         with contextlib.suppress(MlflowException):
             MlflowClient().set_tag(run_id, "error", message[:5000])
-
-
-_downloads: list[Path] = []
-
-
-def _download_folder() -> Path:
-    if not _downloads:
-        import atexit
-
-        _downloads.append(Path(tempfile.mkdtemp(prefix="mmclf-")))
-        atexit.register(shutil.rmtree, _downloads[0], ignore_errors=True)
-    return _downloads[0]
 
 
 @contextlib.contextmanager

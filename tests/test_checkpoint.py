@@ -21,8 +21,8 @@ from mmclf.checkpoint import (
 from mmclf.config import build_config
 from mmclf.device import Precision
 from mmclf.errors import BackboneError, CheckpointError
+from mmclf.fold_models import restore_backbone
 from mmclf.model import Classifier
-from mmclf.predict import restore_backbone
 
 from .conftest import SIZE
 

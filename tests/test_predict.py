@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from mmclf import pictures
+from mmclf import fold_models, pictures
 from mmclf import predict as module
 from mmclf.backbone import Backbone, load_backbone
 from mmclf.checkpoint import CheckpointMeta, build_head, open_checkpoint, save_checkpoint
 from mmclf.device import Precision
 from mmclf.errors import CheckpointError, PictureError
+from mmclf.fold_models import FoldModels, check_classes, members_of
 from mmclf.images import load_picture
 from mmclf.model import Classifier
-from mmclf.predict import Scoring, check_classes
+from mmclf.predict import Scoring
 from mmclf.seeds import seed_everything
 
 from .conftest import MAX_LEN, SIZE
@@ -56,9 +57,14 @@ def save(folder, config, catalog, fold, stage, classes=None):
     return open_checkpoint(folder / f"{stage}-{fold}"), model.eval()
 
 
+def make_scoring(catalog, checkpoints, data, infer):
+    models = FoldModels(members_of(checkpoints, data, infer), device=CPU, precision=FLOAT32)
+    return Scoring(catalog, models, data, infer)
+
+
 def score(catalog, checkpoints, data, infer):
     """Probabilities of all chunks, and what was noticed on the way."""
-    scoring = Scoring(catalog, checkpoints, data, infer, device=CPU, precision=FLOAT32)
+    scoring = make_scoring(catalog, checkpoints, data, infer)
     chunks = list(scoring)
     assert np.array_equal(np.concatenate([rows for rows, _ in chunks]), np.arange(len(catalog)))
     assert all(probabilities.dtype == np.float32 for _, probabilities in chunks)
@@ -98,8 +104,8 @@ def test_it_is_the_mean_over_folds_and_flips(stage, tta, config, catalog, tmp_pa
 def test_stage_1_folds_share_one_backbone_and_one_pass(config, catalog, tmp_path, monkeypatch):
     checkpoints = [save(tmp_path, config, catalog, fold, "stage1")[0] for fold in (0, 1, 2)]
     loaded = []
-    real = module.restore_backbone
-    monkeypatch.setattr(module, "restore_backbone", lambda c, *a, **k: loaded.append(c) or real(c, *a, **k))
+    real = fold_models.restore_backbone
+    monkeypatch.setattr(fold_models, "restore_backbone", lambda c, *a, **k: loaded.append(c) or real(c, *a, **k))
     images = count_pictures(monkeypatch)
     score(catalog, checkpoints, config.data, config.infer)
     assert len(loaded) == 1
@@ -120,7 +126,7 @@ def test_a_picture_is_decoded_once_for_all_fine_tuned_folds(config, catalog, tmp
     decoded, built = [], []
     real = pictures.decode_picture
     monkeypatch.setattr(pictures, "decode_picture", lambda c, name, **k: decoded.append(name) or real(c, name, **k))
-    load = module.load_backbone
+    load = fold_models.load_backbone
 
     def watched(*arguments, **options):
         gc.collect()
@@ -129,7 +135,7 @@ def test_a_picture_is_decoded_once_for_all_fine_tuned_folds(config, catalog, tmp
         built.append(weakref.ref(made))
         return made
 
-    monkeypatch.setattr(module, "load_backbone", watched)
+    monkeypatch.setattr(fold_models, "load_backbone", watched)
     images = count_pictures(monkeypatch)
     score(catalog, checkpoints, config.data, config.infer)
     assert sorted(decoded) == sorted(names[0] for names in catalog.pictures if names)
@@ -175,7 +181,7 @@ def test_chunks_change_nothing(stage, mode, config, catalog, tmp_path, monkeypat
     whole, before = score(broken, checkpoints, data, infer)
     monkeypatch.setattr(module, "CHUNK_ROWS", 50)
     monkeypatch.setattr(module, "SPOOL_BYTES", 50 * 3 * SIZE * SIZE)
-    scoring = Scoring(broken, checkpoints, data, infer, device=CPU, precision=FLOAT32)
+    scoring = make_scoring(broken, checkpoints, data, infer)
     parts = [probabilities for _, probabilities in scoring]
     assert len(parts) > 2
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)
@@ -190,7 +196,8 @@ def test_an_unreadable_picture_is_counted_or_refused(config, catalog, tmp_path):
     checkpoint, model = save(tmp_path, config, catalog, 0, "stage1")
     found, scoring = score(broken, [checkpoint], config.data, config.infer)
     assert scoring.unreadable == 1
-    assert "bad.jpg" in scoring.examples[0]
+    assert "bad.jpg" in scoring.examples[0][1]
+    assert scoring.examples[0][0] == 0
     empty = replace(broken, pictures=[()])
     np.testing.assert_allclose(found, by_hand([model], empty, True), atol=1e-5)
     strict = config.data.model_copy(update={"on_bad_image": "error"})

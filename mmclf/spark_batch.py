@@ -1,0 +1,417 @@
+"""A catalogue that outgrows one machine, scored by a registered model on Apache Spark.
+
+The rows are cut into parts. Each part is a Spark job of its own and ends as a folder `part=K` of parquet files with a
+`_SUCCESS` file in it, so an interrupted run goes on where it was: parts that are there are kept.
+
+    out/_plan.json    what is being done; another table or model is refused
+    out/_plan/        ids, texts and picture paths of each part, where the pictures are files
+    out/part=0/ ...   id, label, confidence, top_labels, top_confidences, error
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import picture_names
+from .bundle import Bundle
+from .errors import BatchError
+from .rows import PICTURE_COLUMNS
+from .runs import PROGRESS_BAR, quiet_mlflow
+
+PLAN, PLAN_ROWS = "_plan.json", "_plan"
+# rows that a Python worker is given at a time: their pictures are in memory together
+ARROW_ROWS = 128
+FAILED_READ = "its picture can't be read any more"
+RESULT = {
+    "label": "string",
+    "confidence": "double",
+    "top_labels": "array<string>",
+    "top_confidences": "array<double>",
+    "error": "string",
+}
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """What is scored, and where to.
+
+    Attributes:
+        data: a CSV (by its name), else a parquet file or folder.
+        images: folder of pictures, named as `infer` wants them; "" where the table has them in columns, or has none.
+        out: folder of the result.
+        model_uri: `models:/NAME/VERSION`.
+        bundle: of the model.
+        id_col: of the table.
+        top_k: labels a row.
+        part_rows: rows a part, about.
+    """
+
+    data: str
+    images: str
+    out: str
+    model_uri: str
+    bundle: Bundle
+    id_col: str
+    top_k: int
+    part_rows: int
+
+
+@dataclass(frozen=True)
+class PartDone:
+    """A part that was scored, or was there already."""
+
+    number: int
+    parts: int
+    rows: int
+    failed: int
+    seconds: float
+    kept: bool
+
+
+def start_spark(master: str) -> Any:
+    """A Spark session with settings that suit pictures.
+
+    Args:
+        master: such as `local[4]` or `spark://host:7077`; "" for that of spark-submit or `local[*]`.
+
+    Raises:
+        BatchError: Spark or Java isn't installed, or the cluster can't be reached.
+    """
+    try:
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession
+    except ImportError:
+        raise BatchError("Apache Spark isn't installed; run `pip install '.[spark]'` in mmclf's folder") from None
+    # one thread a task: Spark runs as many tasks as there are cores, and threads of many processes wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    settings = {
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(ARROW_ROWS),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # pictures are small: by default each would count as 4 MiB, and a task would get 32 of them
+        "spark.sql.files.openCostInBytes": str(64 * 2**10),
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "64",
+        "spark.executorEnv.OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"],
+    }
+    builder = SparkSession.builder.appName("mmclf batch")
+    if master:
+        builder = builder.master(master)
+    if master.startswith("local") or not (master or "SPARK_CONF_DIR" in os.environ):
+        settings |= {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.driver.host": "localhost"}
+        settings |= {"spark.driver.bindAddress": "127.0.0.1"}
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    try:
+        return builder.getOrCreate()
+    except (PySparkException, OSError) as error:
+        if "JAVA" in str(error).upper():
+            raise BatchError("Java isn't found; Spark needs Java 17 (on Debian: openjdk-17-jre-headless)") from None
+        raise BatchError(f"Spark doesn't start: {_first_line(error)}") from None
+    except Exception as error:  # py4j's own
+        raise BatchError(f"--master: {master or 'default'}: Spark doesn't start: {_first_line(error)}") from None
+
+
+def run_batch(spark: Any, job: BatchJob) -> Iterator[PartDone]:
+    """Score all parts that aren't there yet; yields after each.
+
+    Raises:
+        BatchError: the table can't be used, or `out` holds something else.
+    """
+    store = _Store(spark, job.out)
+    with _translated():
+        table = _read_table(spark, job)
+        files = sorted(table.inputFiles())
+        plan = _plan(spark, store, job, table, files)
+        udf = _scoring_udf(spark, job)
+        for number in range(plan["parts"]):
+            start = time.perf_counter()
+            place = f"part={number}"
+            kept = store.exists(f"{place}/_SUCCESS")
+            if not kept:
+                if plan["source"] == "files":
+                    rows = _rows_with_files(spark, job, store.path(f"{PLAN_ROWS}/part={number}"))
+                else:
+                    rows = _read_files(spark, job, files[number :: plan["parts"]])
+                _score(rows, udf, job).write.mode("overwrite").parquet(store.path(place))
+                if plan["source"] == "files":
+                    _add_missing(spark, store, place, number)
+            rows, failed = _count(spark, store.path(place))
+            yield PartDone(number, plan["parts"], rows, failed, time.perf_counter() - start, kept)
+
+
+def _plan(spark: Any, store: "_Store", job: BatchJob, table: Any, files: Sequence[str]) -> dict[str, Any]:
+    """What is to be done, from an earlier run or made now."""
+    stamp = {
+        "data": job.data,
+        "images": job.images,
+        "files": hashlib.sha256("\n".join(f"{f} {store.stamp(f)}" for f in files).encode()).hexdigest()[:16],
+        "model": job.model_uri,
+        "top_k": job.top_k,
+    }
+    if store.exists(PLAN):
+        plan: dict[str, Any] = json.loads(store.read(PLAN))
+        other = [key for key, value in stamp.items() if plan["stamp"].get(key) != value]
+        if other:
+            raise BatchError(
+                f"--out: {job.out} holds the result of another run ({', '.join(other)}: {plan['stamp'].get(other[0])} "
+                f"there, {stamp[other[0]]} here); give another folder, or delete this one"
+            )
+        return plan
+    if store.exists("") and not store.is_empty():
+        raise BatchError(f"--out: {job.out} is not empty and no result of batch; give another folder")
+    _check_ids(table, job.id_col)
+    if job.images or not _picture_columns(table):
+        rows = table.select(job.id_col, *_text_columns(table, job))
+        count = rows.count()
+        parts = max(1, -(-count // job.part_rows))
+        _write_rows(spark, store, job, rows, parts)
+        plan = {"stamp": stamp, "source": "files", "parts": parts, "rows": count}
+    else:  # the pictures lie in the table, which is too large to be copied: a part is some of its files
+        parts = len(files)
+        plan = {"stamp": stamp, "source": "column", "parts": parts}
+    store.write(PLAN, json.dumps(plan, indent=2))
+    return plan
+
+
+def _write_rows(spark: Any, store: "_Store", job: BatchJob, rows: Any, parts: int) -> None:
+    """Ids, texts and picture paths, a folder for each part."""
+    from pyspark.sql import functions as F
+
+    if job.images:
+        owned = _match_pictures(spark, job, rows)
+        rows = rows.join(owned, rows[job.id_col] == owned["owner_id"], "left").drop("owner_id")
+    else:
+        rows = rows.withColumn("pictures", F.lit(None).cast("array<string>"))
+    rows = rows.withColumn("part", F.pmod(F.xxhash64(job.id_col), F.lit(parts)).cast("int"))
+    rows = rows.repartition(min(parts, 200), "part")
+    rows.write.mode("overwrite").partitionBy("part").parquet(store.path(PLAN_ROWS))
+
+
+def _match_pictures(spark: Any, job: BatchJob, rows: Any) -> Any:
+    """`owner_id` and `pictures`, the paths of its pictures in their order; the rule is that of `infer`."""
+    from pyspark import cloudpickle
+    from pyspark.sql import functions as F
+
+    cloudpickle.register_pickle_by_value(picture_names)  # type: ignore[no-untyped-call]  # executors may have no mmclf
+    in_order, is_picture = picture_names.in_order, picture_names.is_picture
+    normal_form, possible_owners = picture_names.normal_form, picture_names.possible_owners
+
+    @F.udf("array<string>")
+    def owners(path: str) -> list[str]:
+        name = path.rpartition("/")[2]
+        return possible_owners(name) if is_picture(name) else []
+
+    @F.udf("array<string>")
+    def ordered(owner: str, paths: list[str]) -> list[str]:
+        place = {path.rpartition("/")[2]: path for path in paths}
+        return [place[name] for name in in_order(owner, list(place))]
+
+    files = spark.read.format("binaryFile").load(job.images).select("path")
+    candidates = files.select("path", F.explode(owners("path")).alias("owner"))
+    ids = rows.select(F.col(job.id_col).alias("owner_id"), F.udf(normal_form, "string")(job.id_col).alias("owner"))
+    found = candidates.join(ids, "owner")
+    longest = found.groupBy("path").agg(F.max_by(F.struct("owner", "owner_id"), F.length("owner")).alias("of"))
+    return (
+        longest.groupBy("of.owner_id", "of.owner")
+        .agg(F.collect_list("path").alias("paths"))
+        .select("owner_id", ordered("owner", "paths").alias("pictures"))
+    )
+
+
+def _rows_with_files(spark: Any, job: BatchJob, part: str) -> Any:
+    """The rows of a part with the content of their pictures, as a list column `image`."""
+    from pyspark.sql import functions as F
+
+    rows = spark.read.parquet(part)
+    texts = [column for column in rows.columns if column != "pictures"]
+    if job.bundle.config.data.multi_image_mode != "mean_pool":  # one picture a row is looked at
+        rows = rows.withColumn("pictures", F.slice("pictures", 1, 1))
+    without = rows.where("pictures is null or size(pictures) = 0")
+    none = without.select(*texts, F.lit(None).cast("array<binary>").alias("image"))
+    placed = rows.select(*texts, F.posexplode("pictures").alias("place", "path"))
+    paths = [row.path for row in placed.select("path").collect()]
+    if not paths:
+        return none
+    reader = spark.read.format("binaryFile").option("ignoreMissingFiles", "true")
+    files = reader.load([_escaped(path) for path in paths])
+    # the rows are small and go to the files: the pictures are read where they are scored
+    joined = files.select("path", "content").join(F.broadcast(placed), "path")
+    if job.bundle.config.data.multi_image_mode == "mean_pool":
+        grouped = joined.groupBy(*texts).agg(F.sort_array(F.collect_list(F.struct("place", "content"))).alias("found"))
+        some = grouped.select(*texts, F.col("found.content").alias("image"))
+    else:
+        some = joined.select(*texts, F.array("content").alias("image"))
+    return some.unionByName(none)
+
+
+def _score(rows: Any, udf: Any, job: BatchJob) -> Any:
+    from pyspark.sql import functions as F
+
+    inputs = [c for c in rows.columns if c in (*job.bundle.text_cols, *PICTURE_COLUMNS)]
+    return rows.select(job.id_col, udf(F.struct(*inputs)).alias("found")).select(job.id_col, "found.*")
+
+
+def _scoring_udf(spark: Any, job: BatchJob) -> Callable[..., Any]:
+    params = {"top_k": job.top_k, "errors": "column"}
+    with quiet_mlflow():
+        from mlflow.pyfunc import spark_udf
+
+        udf: Callable[..., Any] = spark_udf(
+            spark,
+            job.model_uri,
+            result_type=f"struct<{', '.join(f'{name}: {kind}' for name, kind in RESULT.items())}>",
+            env_manager="local",
+            params=params,
+            extra_env={PROGRESS_BAR: "false"},
+        )
+    return udf
+
+
+def _add_missing(spark: Any, store: "_Store", place: str, number: int) -> None:
+    """Rows whose picture went away since the plan was made: with an error, so that none is lost."""
+    from pyspark.sql import functions as F
+
+    planned = spark.read.parquet(store.path(f"{PLAN_ROWS}/part={number}"))
+    there = spark.read.parquet(store.path(place))
+    key = there.columns[0]
+    missing = planned.select(key).join(there.select(key), key, "left_anti")
+    if missing.isEmpty():
+        return
+    nothing = [F.lit(None).cast(kind).alias(name) for name, kind in RESULT.items() if name != "error"]
+    lost = missing.select(key, *nothing, F.lit(FAILED_READ).alias("error"))
+    lost.coalesce(1).write.mode("append").parquet(store.path(place))
+
+
+def _count(spark: Any, place: str) -> tuple[int, int]:
+    from pyspark.sql import functions as F
+
+    row = spark.read.parquet(place).agg(F.count("*").alias("rows"), F.count("error").alias("failed")).first()
+    return int(row.rows), int(row.failed)
+
+
+def _read_table(spark: Any, job: BatchJob) -> Any:
+    return _read_files(spark, job, [job.data])
+
+
+def _read_files(spark: Any, job: BatchJob, paths: Sequence[str]) -> Any:
+    """The table with its id and texts as strings."""
+    if re.search(r"\.csv(\.\w+)?$", job.data):
+        # as pandas reads it: quoted fields may hold line breaks, a quote in them is doubled, all is text
+        options = {"header": True, "multiLine": True, "escape": '"', "encoding": "UTF-8"}
+        table = spark.read.options(**options).csv(list(paths))
+    else:
+        table = spark.read.parquet(*paths)
+    if job.id_col not in table.columns:
+        raise BatchError(f"--data: {job.data}: has no column {job.id_col!r}; found {', '.join(table.columns)}")
+    for column in (job.id_col, *_text_columns(table, job)):
+        table = table.withColumn(column, table[column].cast("string"))
+    return table
+
+
+def _check_ids(table: Any, id_col: str) -> None:
+    from pyspark.sql import functions as F
+
+    twice = table.groupBy(id_col).count().where((F.col("count") > 1) | F.col(id_col).isNull()).first()
+    if twice is not None:
+        what = "is empty" if twice[id_col] is None else f"{twice[id_col]!r} occurs {twice['count']} times"
+        raise BatchError(f"--data: column {id_col!r}: an id {what}; each row needs an id of its own")
+
+
+def _text_columns(table: Any, job: BatchJob) -> list[str]:
+    found = [column for column in job.bundle.text_cols if column in table.columns]
+    if not found and not job.images and not _picture_columns(table):
+        raise BatchError(
+            f"--data: {job.data}: has neither of the columns {', '.join(job.bundle.text_cols)} nor pictures; found "
+            f"{', '.join(table.columns)}"
+        )
+    return found
+
+
+def _picture_columns(table: Any) -> list[str]:
+    return [column for column in table.columns if column in PICTURE_COLUMNS]
+
+
+def _escaped(path: str) -> str:
+    """A path that Spark doesn't take for a pattern."""
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Errors of Spark as one sentence."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        raise BatchError(f"Spark: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error)
+    # what failed in a worker stands last in its traceback
+    inner = re.findall(r"^(?:[\w.]+(?:Error|Exception)): .+$", text, flags=re.M)
+    lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return (inner[-1] if inner else lines[0])[:500]
+
+
+class _Store:
+    """Small files and folders below `out`, on any file system that Spark knows."""
+
+    def __init__(self, spark: Any, out: str) -> None:
+        self._jvm = spark._jvm
+        self._conf = spark._jsc.hadoopConfiguration()
+        is_local = "://" not in out
+        self._root = Path(out).expanduser().resolve().as_uri() if is_local else out.rstrip("/")
+
+    def path(self, name: str) -> str:
+        """Of something below the folder."""
+        return f"{self._root}/{name}" if name else self._root
+
+    def exists(self, name: str) -> bool:
+        """Whether it is there."""
+        path = self._path(self.path(name))
+        return bool(path.getFileSystem(self._conf).exists(path))
+
+    def is_empty(self) -> bool:
+        """Whether the folder has nothing in it."""
+        path = self._path(self._root)
+        return len(path.getFileSystem(self._conf).listStatus(path)) == 0
+
+    def stamp(self, uri: str) -> str:
+        """Size and time of a file."""
+        path = self._path(uri)
+        status = path.getFileSystem(self._conf).getFileStatus(path)
+        return f"{status.getLen()} {status.getModificationTime()}"
+
+    def read(self, name: str) -> str:
+        """A small text file."""
+        path = self._path(self.path(name))
+        stream = path.getFileSystem(self._conf).open(path)
+        try:
+            return str(self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+        finally:
+            stream.close()
+
+    def write(self, name: str, text: str) -> None:
+        """A small text file, whole or not at all."""
+        draft, path = self._path(self.path(f"{name}.draft")), self._path(self.path(name))
+        system = path.getFileSystem(self._conf)
+        stream = system.create(draft, True)
+        stream.write(bytearray(text.encode()))
+        stream.close()
+        system.rename(draft, path)
+
+    def _path(self, uri: str) -> Any:
+        return self._jvm.org.apache.hadoop.fs.Path(uri)
