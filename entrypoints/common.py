@@ -121,7 +121,7 @@ def changed_config(trained: Config, overrides: str, path: str = "") -> Config:
                 tree[section].update(values)
             else:
                 tree[section] = values  # not a section; named as such below
-    config = absolute_paths(build_config(tree, overrides, source=path or "configuration"))
+    config = build_config(tree, overrides, source=path or "configuration")
     changed = [
         key
         for key, value in config.flat().items()

@@ -74,8 +74,11 @@ def register(options: argparse.Namespace) -> dict[str, Any]:
     header, rows = _table(candidates, best)
     say(_aligned(header, rows))
     champion = registry.find_alias(client, options.name, registry.CHAMPION)
-    if champion is not None and _is_the_same(champion, best):
-        say(f"register: the best run is {options.name} version {champion.version} already, the champion")
+    if champion is not None and _is_the_same(champion, best) and not force:
+        say(
+            f"register: the best run is {options.name} version {champion.version} already, the champion (--force true "
+            "packs it anew)"
+        )
         return _figures(best, champion, options.metric, "already champion")
     verdict, wins = _judge(client, best, champion, options.metric, force)
     tags = _tags(best)

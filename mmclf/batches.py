@@ -39,6 +39,8 @@ class Tokens:
         is_truncated: bool (rows,), whether the text didn't fit.
         cuttable: whether a batch may be cut at its longest text without another result.
         first_row: position in the catalogue of the first row here.
+        multiple: what a batch's length is a multiple of, where it is cut. With 16 a CPU computes a text in bfloat16 the
+            same to the bit whatever the length of the others: only the last, incomplete 16 are rounded differently.
     """
 
     input_ids: torch.Tensor
@@ -46,6 +48,7 @@ class Tokens:
     is_truncated: torch.Tensor
     cuttable: bool = False
     first_row: int = 0
+    multiple: int = 1
 
     @property
     def truncated(self) -> int:
@@ -59,7 +62,8 @@ class Tokens:
         length = mask.shape[1]
         if self.cuttable:
             # one more: where padding and end token have one id, the mask leaves out the end token
-            length = min(length, int(mask.sum(dim=1).max()) + 1)
+            needed = int(mask.sum(dim=1).max()) + 1
+            length = min(length, -(-needed // self.multiple) * self.multiple)
         return self.input_ids[rows, :length].long(), mask[:, :length]
 
 

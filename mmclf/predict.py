@@ -117,7 +117,7 @@ class Scoring:
                 if tokens is None or tokens[0] != wanted:
                     texts = [self._catalog.texts[row] for row in rows]
                     found = loaded.model.backbone.tokenize(texts, chosen.max_len)
-                    tokens = wanted, replace(found, first_row=int(rows[0]))
+                    tokens = wanted, replace(found, first_row=int(rows[0]), multiple=16)
                 if number == 0:
                     self.truncated += tokens[1].truncated
                     batches = self._decode(transforms[0], tokens[1], rows, spools)
