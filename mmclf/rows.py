@@ -146,8 +146,10 @@ def _each(name: str, value: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _is_missing(value: Any) -> bool:
-    """None, nan, pandas' NA, or an empty text."""
-    return value is None or value is pd.NA or value == "" or (isinstance(value, float) and np.isnan(value))
+    """None, nan, pandas' NA, an empty text, or what MLflow makes of null in JSON's `inputs` and `instances`."""
+    if isinstance(value, str):
+        return value in ("", "None", "nan")
+    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
 
 
 def _content(value: Any) -> bytes:

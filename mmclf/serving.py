@@ -6,7 +6,6 @@ base64 of them in JSON; one cell may hold a list. Every column may be left out, 
 
 import sys
 import traceback
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import AnyType, Array
+from mlflow.types.schema import Array
 
 from .bundle import BUNDLE, NAME, open_bundle
 from .config import Config
@@ -50,12 +49,13 @@ PACKAGES = (
 
 _last: dict[str, Any] = {}  # key and scorer of the model that was loaded last
 
-# a schema of type hints knows neither cells that may be empty nor bytes beside base64
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
+class Prediction:
+    """What ProductModel does; see `signature` for what goes in and comes out.
 
-class ProductModel(PythonModel):
-    """Classifies products; see `signature` for what goes in and comes out."""
+    A class of its own, since MLflow warns whoever loads a subclass of its PythonModel that has a `predict` without type
+    hints, and makes a schema of type hints, which knows neither cells that may be empty nor bytes beside base64.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the bundle; weights are read with the first rows.
@@ -68,8 +68,9 @@ class ProductModel(PythonModel):
             _last.update(key=key, scorer=RowScorer(open_bundle(folder)))
         self._scorer: RowScorer = _last["scorer"]
 
-    # MLflow would make a schema of type hints
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Label, confidence and the best labels of each row.
 
         Args:
@@ -106,6 +107,10 @@ class ProductModel(PythonModel):
         return found
 
 
+class ProductModel(Prediction, PythonModel):
+    """Classifies products."""
+
+
 def as_frame(probabilities: np.ndarray, classes: tuple[str, ...], top_k: int, index: Any = None) -> pd.DataFrame:
     """Probabilities float32 (rows, classes) as label, confidence, top_labels and top_confidences.
 
@@ -122,8 +127,11 @@ def as_frame(probabilities: np.ndarray, classes: tuple[str, ...], top_k: int, in
         "top_labels": labels,
         "top_confidences": confidences,
     }
-    types = {"label": object, "confidence": np.float64, "top_labels": object, "top_confidences": object}
-    return pd.DataFrame({name: pd.Series(values, index, dtype=types[name]) for name, values in columns.items()})
+    # None in a column of floats would become nan, which is no JSON
+    types = {"label": object, "confidence": object if bad.any() else np.float64}
+    return pd.DataFrame(
+        {name: pd.Series(values, index, dtype=types.get(name, object)) for name, values in columns.items()}
+    )
 
 
 def default_params(config: Config) -> dict[str, Any]:
@@ -134,12 +142,11 @@ def default_params(config: Config) -> dict[str, Any]:
 def signature(text_cols: tuple[str, ...], config: Config) -> ModelSignature:
     """Columns, parameters and result of the model.
 
-    Pictures are of any type to MLflow, though they are bytes: its own decoding of base64 refuses a cell without a
-    picture and takes what isn't base64 for an empty file (docs/adr/0013).
+    To MLflow a picture is a string, base64, and it lets bytes and lists pass as well. As `binary` it would be decoded
+    by MLflow, which refuses a cell without a picture and takes what isn't base64 for an empty file (docs/adr/0013).
     """
-    any_type = AnyType()  # type: ignore[no-untyped-call]
     texts = [ColSpec(DataType.string, column, required=False) for column in text_cols]
-    pictures = [ColSpec(any_type, column, required=False) for column in PICTURE_COLUMNS]
+    pictures = [ColSpec(DataType.string, column, required=False) for column in PICTURE_COLUMNS]
     params = default_params(config)
     kinds = {bool: DataType.boolean, int: DataType.long, str: DataType.string}
     return ModelSignature(
