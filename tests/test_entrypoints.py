@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score
 
 from entrypoints import ensemble, infer, stage1, stage2
 from mmclf.probabilities import read_table
-from mmclf.tracking import artifact_path, fold_checkpoints
+from mmclf.runs import artifact_path, fold_checkpoints
 
 STAGES = {"stage1": stage1, "stage2": stage2, "infer": infer, "ensemble": ensemble}
 

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import top_k_accuracy_score
+from sklearn.metrics import f1_score, precision_recall_fscore_support, top_k_accuracy_score
 
-from mmclf.metrics import top_k
+from mmclf.metrics import calibration_error, macro_f1, per_class, top_k
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -63,3 +63,27 @@ def test_the_inputs_stay_as_they_were():
     assert isinstance(top_k(probabilities, targets, 1), float)
     assert (probabilities == before[0]).all()
     assert (targets == before[1]).all()
+
+
+def test_figures_of_each_class_are_scikit_learns():
+    rng = np.random.default_rng(0)
+    probabilities, targets = rng.random((60, 5)), rng.integers(0, 4, 60)  # one class has no rows
+    probabilities[:, 3] = 0  # and one is never named
+    found = per_class(probabilities, targets)
+    precision, recall, f1, rows = precision_recall_fscore_support(
+        targets, probabilities.argmax(axis=1), labels=range(5), zero_division=0
+    )
+    for name, expected in {"precision": precision, "recall": recall, "f1": f1, "rows": rows}.items():
+        np.testing.assert_allclose(found[name], expected)
+    assert macro_f1(probabilities, targets) == pytest.approx(
+        f1_score(targets, probabilities.argmax(axis=1), average="macro")
+    )
+
+
+def test_calibration_error_by_hand():
+    # confidence 0.9 and right, 0.9 and wrong: one bin with mean confidence 0.9 and accuracy 0.5
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.45, 0.55]])
+    targets = np.array([0, 1, 1])
+    assert calibration_error(probabilities, targets) == pytest.approx((2 * 0.4 + 0.45) / 3)
+    assert calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
+    assert np.isnan(calibration_error(np.zeros((0, 2)), np.zeros(0, dtype=int)))

@@ -13,48 +13,16 @@ import torch
 
 from mmclf import fold_models, pictures
 from mmclf import predict as module
-from mmclf.backbone import Backbone, load_backbone
-from mmclf.checkpoint import CheckpointMeta, build_head, open_checkpoint, save_checkpoint
-from mmclf.device import Precision
+from mmclf.backbone import Backbone
 from mmclf.errors import CheckpointError, PictureError
 from mmclf.fold_models import FoldModels, check_classes, members_of
 from mmclf.images import load_picture
-from mmclf.model import Classifier
 from mmclf.predict import Scoring
-from mmclf.seeds import seed_everything
 
+from .checkpoints import FLOAT32, save
 from .conftest import MAX_LEN, SIZE
 
-FLOAT32 = Precision(None, False, "test")
 CPU = torch.device("cpu")
-
-
-def save(folder, config, catalog, fold, stage, classes=None):
-    """A checkpoint with a head of its own, and in stage 2 with towers of its own."""
-    backbone = load_backbone(config.model.name, None, SIZE)
-    seed_everything("fold", fold)
-    classes = classes or catalog.classes
-    model = Classifier(
-        backbone, build_head(backbone.identity, config, len(classes)), FLOAT32, clip_trainable=stage == "stage2"
-    )
-    if stage == "stage2":
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(torch.randn_like(parameter) * 0.02)
-    meta = CheckpointMeta(
-        stage=stage,
-        fold=fold,
-        classes=classes,
-        id_col="id",
-        label_col="categories",
-        text_cols=catalog.text_cols,
-        backbone=backbone.identity,
-        transform=backbone.transform,
-        config=config,
-        metrics={},
-    )
-    save_checkpoint(folder / f"{stage}-{fold}", model, meta)
-    return open_checkpoint(folder / f"{stage}-{fold}"), model.eval()
 
 
 def make_scoring(catalog, checkpoints, data, infer):
