@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-demo: setup  ## draw a catalogue, then stage1 -> stage2 -> infer on a tiny CLIP, all by `mlflow run`
+demo: setup  ## draw a catalogue, then stage1 -> stage2 -> register -> infer on a tiny CLIP, by `mlflow run`
 	PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local --experiment-name demo
 
 test: setup  ## every test but the slow and the real ones

@@ -16,7 +16,7 @@ from typing import Any
 from mmclf import registry, runs, tracking
 from mmclf.errors import ConfigError
 from mmclf.progress import clock, say
-from mmclf.spark_batch import BatchJob, run_batch, start_spark
+from mmclf.spark_batch import BatchJob, PartDone, run_batch, start_spark
 
 from .common import parse_count, run
 from .infer import DEFAULT_MODEL
@@ -58,15 +58,14 @@ def batch(options: argparse.Namespace) -> dict[str, Any]:
         say(f"batch: {model.label} on {spark.sparkContext.master}, Spark {spark.version}, started in {clock(started)}")
         rows = failed = scored = 0
         busy = 0.0
-        for part in run_batch(spark, job):
-            rows, failed = rows + part.rows, failed + part.failed
-            if not part.kept:
-                scored, busy = scored + part.rows, busy + part.seconds
-            rate = "kept" if part.kept else f"{part.rows / part.seconds:.1f} rows/s"
-            left = (part.parts - part.number - 1) * busy / max(1, part.number + 1)
-            more = f", about {clock(left)} left" if left and not part.kept else ""
-            say(f"batch: part {part.number + 1}/{part.parts}: {part.rows:,} rows, {part.failed:,} failed, {rate}{more}")
-        spark.stop()
+        try:
+            for part in run_batch(spark, job):
+                rows, failed = rows + part.rows, failed + part.failed
+                if not part.kept:
+                    scored, busy = scored + part.rows, busy + part.seconds
+                say(_line(part, busy))
+        finally:
+            spark.stop()
         seconds = time.perf_counter() - begin
         metrics = {"rows": rows, "failed_rows": failed, "seconds": seconds, "start_seconds": started}
         if scored:
@@ -82,6 +81,14 @@ def batch(options: argparse.Namespace) -> dict[str, Any]:
         "rows_per_second": round(scored / busy, 2) if scored else None,
         "output": options.out,
     }
+
+
+def _line(part: PartDone, busy: float) -> str:
+    """What is said of a part; `busy` is the time that those scored so far took."""
+    rate = "kept" if part.kept else f"{part.rows / part.seconds:.1f} rows/s"
+    left = busy / part.scored * (part.parts - part.number - 1) if part.scored else 0
+    more = f", about {clock(left)} left" if left and not part.kept else ""
+    return f"batch: part {part.number + 1}/{part.parts}: {part.rows:,} rows, {part.failed:,} failed, {rate}{more}"
 
 
 def _absolute(path: str) -> str:

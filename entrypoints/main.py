@@ -1,4 +1,4 @@
-"""The demo: draw a catalogue, make a tiny CLIP, and run stage1 -> stage2 -> infer by `mlflow run`.
+"""The demo: draw a catalogue, make a tiny CLIP, and run stage1 -> stage2 -> register -> infer by `mlflow run`.
 
 mlflow run . --env-manager local
 """
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mlflow.tracking import MlflowClient
 
-from mmclf import runs, tracking
+from mmclf import registry, runs, tracking
 from mmclf.demo.catalog import draw_catalog
 from mmclf.demo.tiny_clip import make_tiny_clip
 from mmclf.errors import RunError
@@ -42,7 +43,11 @@ def demo(options: argparse.Namespace) -> dict[str, Any]:
         data = {"csv": str(shop.train_csv), "images": str(shop.images), "overrides": overrides}
         stage1 = _mlflow_run("stage1", experiment, data | {"config": "configs/demo-stage1.yaml"})
         stage2 = _mlflow_run("stage2", experiment, data | {"config": "configs/demo-stage2.yaml"})
-        test = {"csv": str(shop.test_csv), "images": str(shop.images), "out": str(out / "predictions")}
+        name = _free_name(client)
+        chosen = _mlflow_run("register", experiment, {"name": name})
+        client.set_model_version_tag(name, str(chosen["version"]), registry.DEMO, "true")
+        model = f"{registry.MODELS}{name}@{registry.CHAMPION}"
+        test = {"csv": str(shop.test_csv), "images": str(shop.images), "out": str(out / "predictions"), "model": model}
         scored = _mlflow_run("infer", experiment, test)
         top1, chance = _accuracy(Path(scored["output"]), shop.test_labels_csv)
         seconds = time.perf_counter() - start
@@ -52,9 +57,12 @@ def demo(options: argparse.Namespace) -> dict[str, Any]:
 demo: done in {clock(seconds)}
   stage 1, frozen towers:   {stage1["cv_top1_mean"]:.3f} top-1 over {stage1["folds"]} folds
   stage 2, fine-tuned:      {stage2["cv_top1_mean"]:.3f} top-1 over {stage2["folds"]} folds
+  registered model:         {model} (version {chosen["version"]}: {chosen["verdict"]})
   unseen test rows:         {top1:.3f} top-1, where chance is {chance:.3f} ({shop.classes} classes)
   predictions:              {_relative(Path(scored["output"]))}
   every run, side by side:  make ui, then open http://127.0.0.1:5000/#/experiments/{experiment}/runs
+  the model and its card:   http://127.0.0.1:5000/#/models/{name}
+  serve it over REST:       mlflow models serve -m {model} --env-manager local --port 5001
 """)
     return {
         "run_id": record.info.run_id,
@@ -63,8 +71,16 @@ demo: done in {clock(seconds)}
         "cv_top1_stage1": round(stage1["cv_top1_mean"], 4),
         "cv_top1_stage2": round(stage2["cv_top1_mean"], 4),
         "seconds": round(seconds, 1),
+        "model": model,
         "output": scored["output"],
     }
+
+
+def _free_name(client: MlflowClient) -> str:
+    """The usual name, unless a real champion has it."""
+    champion = registry.find_alias(client, registry.DEFAULT_NAME, registry.CHAMPION)
+    is_free = champion is None or registry.DEMO in champion.tags
+    return registry.DEFAULT_NAME if is_free else f"{registry.DEFAULT_NAME}-demo"
 
 
 def _mlflow_run(entry_point: str, experiment: str, parameters: dict[str, str]) -> dict[str, Any]:

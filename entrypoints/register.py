@@ -153,6 +153,8 @@ def _judge(
     if champion is None:
         return "the first champion", True
     try:
+        if registry.DEMO in champion.tags and not _is_of_the_same_experiment(client, champion, best):
+            return f"the first champion; the demo's, version {champion.version}, makes way", True
         if champion.tags.get("split") != best.run.data.tags["split"]:
             raise ComparisonError(
                 f"it was trained on other data or folds (split {champion.tags.get('split', 'unknown')}, here "
@@ -176,6 +178,11 @@ def _judge(
         f"not shown to be better, so version {champion.version} stays champion (--force true overrules); {said}",
         False,
     )
+
+
+def _is_of_the_same_experiment(client: MlflowClient, champion: ModelVersion, best: Candidate) -> bool:
+    there = runs.get_run(client, champion.tags.get("source_run", ""))
+    return bool(there.info.experiment_id == best.run.info.experiment_id)
 
 
 def _is_the_same(version: ModelVersion, best: Candidate) -> bool:

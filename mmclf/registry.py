@@ -17,6 +17,7 @@ from .errors import RegistryError
 from .runs import quiet_mlflow
 
 CHAMPION, PREVIOUS = "champion", "previous"
+DEMO = "demo"  # tag of versions that the demo registered
 MODELS = "models:/"
 DEFAULT_NAME = "mmclf"
 # what the registry says of a model with this name as a whole

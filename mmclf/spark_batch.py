@@ -66,7 +66,7 @@ class BatchJob:
 
 @dataclass(frozen=True)
 class PartDone:
-    """A part that was scored, or was there already."""
+    """A part that was scored, or was `kept` since it was there already; `scored` counts those of this run so far."""
 
     number: int
     parts: int
@@ -74,6 +74,7 @@ class PartDone:
     failed: int
     seconds: float
     kept: bool
+    scored: int
 
 
 def start_spark(master: str) -> Any:
@@ -133,6 +134,7 @@ def run_batch(spark: Any, job: BatchJob) -> Iterator[PartDone]:
         files = sorted(table.inputFiles())
         plan = _plan(spark, store, job, table, files)
         udf = _scoring_udf(spark, job)
+        scored = 0
         for number in range(plan["parts"]):
             start = time.perf_counter()
             place = f"part={number}"
@@ -145,8 +147,9 @@ def run_batch(spark: Any, job: BatchJob) -> Iterator[PartDone]:
                 _score(rows, udf, job).write.mode("overwrite").parquet(store.path(place))
                 if plan["source"] == "files":
                     _add_missing(spark, store, place, number)
-            rows, failed = _count(spark, store.path(place))
-            yield PartDone(number, plan["parts"], rows, failed, time.perf_counter() - start, kept)
+            found, failed = _count(spark, store.path(place))
+            scored += not kept
+            yield PartDone(number, plan["parts"], found, failed, time.perf_counter() - start, kept, scored)
 
 
 def _plan(spark: Any, store: "_Store", job: BatchJob, table: Any, files: Sequence[str]) -> dict[str, Any]:
@@ -258,7 +261,12 @@ def _score(rows: Any, udf: Any, job: BatchJob) -> Any:
     from pyspark.sql import functions as F
 
     inputs = [c for c in rows.columns if c in (*job.bundle.text_cols, *PICTURE_COLUMNS)]
-    return rows.select(job.id_col, udf(F.struct(*inputs)).alias("found")).select(job.id_col, "found.*")
+    found = rows.select(job.id_col, udf(F.struct(*inputs)).alias("found")).select(job.id_col, "found.*")
+    # MLflow writes None as a word, and the number of a row is that in its little batch
+    error = F.when(F.col("error") == "None", None).otherwise(F.regexp_replace("error", r"^row \d+: ", ""))
+    found = found.withColumn("error", error)
+    kept = [F.when(F.col("error").isNull(), F.col(name)).alias(name) for name in RESULT if name != "error"]
+    return found.select(job.id_col, *kept, "error")
 
 
 def _scoring_udf(spark: Any, job: BatchJob) -> Callable[..., Any]:

@@ -322,7 +322,7 @@ BAD_INPUT = [
     ("infer", ["{score}", "--fold", "7"], ["has no finished fold 7"]),
     ("infer", ["{score}", "--stage2-run", "{stage1}"], ["is stage1", "give a run of stage2"]),
     ("infer", ["{score}", "--stage2-run", "{fold}"], ["is a fold of stage1", "give a run of stage2"]),
-    ("infer", ["{score}", "--stage1-run", "a", "--stage2-run", "b"], ["both given"]),
+    ("infer", ["{score}", "--stage1-run", "a", "--stage2-run", "b"], ["give one of them"]),
     ("ensemble", ["--runs", "{infer},{infer}"], ["named twice", "--weights"]),
     ("ensemble", ["--runs", "{infer}", "--weights", "1,2"], ["found 2 for 1 runs"]),
     ("ensemble", ["--weights", "a"], ["--weights", "'a'"]),
