@@ -12,6 +12,7 @@ from .probabilities import ProbabilityTable
 
 # classes that the card lists; the run's oof.parquet has them all
 MOST_CLASSES = 100
+GAP = "\N{EM SPACE}"
 # of weight tags, as the pages of their publishers say; a folder's own README comes first
 LICENCES = {
     "openai": "MIT",
@@ -74,20 +75,24 @@ def write_card(facts: CardFacts) -> str:
     commit = f"`{facts.commit[:12]}`" if facts.commit else "unknown"
     if facts.dirty == "true":
         commit += ", with changes that it doesn't hold"
+    single = "one fold" if len(facts.folds) == 1 else f"{len(facts.folds)} folds averaged"
+    overall = [f"{facts.spread[0]:.4f} ± {facts.spread[1]:.4f}"]
+    overall += [f"{x:.4f}" for x in (figures.top1, figures.top3, figures.macro_f1, figures.calibration_error)]
     example = ", ".join(f'"{column}": "..."' for column in facts.text_cols)
+    training = (
+        f"at most {config.train.epochs} epochs, batch {config.train.batch_size}, learning rates {_rates(config)}, "
+        f"weight decay {config.train.weight_decay:g}"
+    )
     lines = [
         f"# {facts.name}: {len(facts.table.classes)} classes of products from pictures and text",
         "",
-        f"{facts.stage} of {facts.backbone} ({towers}), {len(facts.folds)} fold(s) averaged, {views}.",
+        f"{facts.stage} of {facts.backbone} ({towers}), {single}, {views}.",
         "",
         "## How good it is",
         "",
         f"Cross-validation, each row scored by the fold that was not trained on it ({len(facts.table):,} rows):",
         "",
-        "| top-1 (folds) | top-1 | top-3 | macro-F1 | calibration error |",
-        "| --- | --- | --- | --- | --- |",
-        f"| {facts.spread[0]:.4f} ± {facts.spread[1]:.4f} | {figures.top1:.4f} | {figures.top3:.4f} | "
-        f"{figures.macro_f1:.4f} | {figures.calibration_error:.4f} |",
+        *markdown_table(["top-1 by fold", "top-1", "top-3", "macro-F1", "calibration error"], [overall]),
         "",
         "The first figure is the mean over the folds' best epochs, and so a little optimistic. The figures are those "
         "of single folds; their average is usually better.",
@@ -106,18 +111,20 @@ def write_card(facts: CardFacts) -> str:
         "",
         "## What it is made of",
         "",
-        "| | |",
-        "| --- | --- |",
-        f"| backbone | {facts.backbone}, licence: {facts.licence} |",
-        f"| pictures | {sizes} pixels, {config.data.multi_image_mode} of a product's pictures |",
-        f"| text | {', '.join(facts.text_cols)}; at most {config.data.max_len} tokens |",
-        f"| training | at most {config.train.epochs} epochs, batch {config.train.batch_size}, learning rates "
-        f"{_rates(config)}, weight decay {config.train.weight_decay:g} |",
-        f"| folds | {', '.join(map(str, facts.folds))} of {config.train.folds} |",
-        f"| data | digest `{facts.data_digest}`, folds `{facts.split}` |",
-        f"| run | `{facts.run_id}` |",
-        f"| code | commit {commit} |",
-        f"| cost | {facts.size / 1e6:,.0f} MB of weights; {facts.seconds_a_row:.3f} s a row where it was registered |",
+        *markdown_table(
+            ["part", "what"],
+            [
+                ["backbone", f"{facts.backbone}, licence: {facts.licence}"],
+                ["pictures", f"{sizes} pixels, {config.data.multi_image_mode} of a product's pictures"],
+                ["text", f"{', '.join(facts.text_cols)}; at most {config.data.max_len} tokens"],
+                ["training", training],
+                ["folds", f"{', '.join(map(str, facts.folds))} of {config.train.folds}"],
+                ["data", f"digest `{facts.data_digest}`, folds `{facts.split}`"],
+                ["run", f"`{facts.run_id}`"],
+                ["code", f"commit {commit}"],
+                ["cost", f"{facts.size / 1e6:,.0f} MB; {facts.seconds_a_row:.3f} s a row where it was registered"],
+            ],
+        ),
         "",
         "## Limits",
         "",
@@ -157,9 +164,13 @@ def show_backbone(name: str, pretrained: str) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table; `|` in a cell is escaped."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *cells)]
+    """Lines of a Markdown table; `|` in a cell is escaped.
+
+    A wide space ends each cell but the last, since MLflow shows tables without any between the columns.
+    """
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    spaced = [[*(f"{cell}{GAP}" for cell in row[:-1]), row[-1]] for row in lines]
+    return [f"| {' | '.join(row)} |" for row in (spaced[0], ["---"] * len(header), *spaced[1:])]
 
 
 def _classes(table: ProbabilityTable) -> list[str]:

@@ -129,7 +129,7 @@ def test_the_best_run_becomes_the_champion_with_its_card(store, champion):
         store.good,
         "licence: not stated in its folder",
         "models:/mmclf@champion",
-        *(f"| {name} | {count} |" for name, count in classes.items()),
+        *(f"| {name}\N{EM SPACE} | {count}\N{EM SPACE} |" for name, count in classes.items()),
     ):
         assert said in card
     assert "](" not in card
@@ -249,7 +249,7 @@ def test_one_fold_can_be_registered(store, champion):
 
 def model_folder(store) -> Path:
     version = store.client.get_model_version("mmclf", "1")
-    model = store.client.get_logged_model(version.model_id or version.source.removeprefix("models:/"))
+    model = store.client.get_logged_model(version.source.removeprefix("models:/"))
     return Path(model.artifact_location.removeprefix("file://"))
 
 
