@@ -12,7 +12,7 @@ from .probabilities import ProbabilityTable
 
 # classes that the card lists; the run's oof.parquet has them all
 MOST_CLASSES = 100
-GAP = "\N{EM SPACE}"
+GAP = "&emsp;"
 # of weight tags, as the pages of their publishers say; a folder's own README comes first
 LICENCES = {
     "openai": "MIT",

@@ -129,7 +129,7 @@ def test_the_best_run_becomes_the_champion_with_its_card(store, champion):
         store.good,
         "licence: not stated in its folder",
         "models:/mmclf@champion",
-        *(f"| {name}\N{EM SPACE} | {count}\N{EM SPACE} |" for name, count in classes.items()),
+        *(f"| {name}&emsp; | {count}&emsp; |" for name, count in classes.items()),
     ):
         assert said in card
     assert "](" not in card
