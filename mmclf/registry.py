@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from .bundle import BUNDLE, Bundle, open_bundle
 from .errors import RegistryError
-from .runs import quiet_mlflow
+from .runs import download_folder, local_path, quiet_mlflow
 
 CHAMPION, PREVIOUS = "champion", "previous"
 DEMO = "demo"  # tag of versions that the demo registered
@@ -68,8 +68,12 @@ def open_model(client: MlflowClient, uri: str) -> RegisteredModel:
         raise RegistryError(
             f"--model: {uri}: not in the registry of {mlflow.get_registry_uri()}; `register` puts models there"
         ) from None
-    with quiet_mlflow():
-        folder = Path(mlflow.artifacts.download_artifacts(f"{MODELS}{name}/{version.version}"))  # in place where local
+    folder = local_path(client.get_model_version_download_uri(version.name, version.version))
+    if folder is None:
+        with quiet_mlflow():
+            whole = f"{MODELS}{version.name}/{version.version}"
+            place = download_folder() / f"{version.name}-{version.version}"
+            folder = Path(mlflow.artifacts.download_artifacts(whole, dst_path=str(place)))
     return RegisteredModel(version, open_bundle(_bundle_folder(folder, uri)))
 
 

@@ -158,14 +158,14 @@ def artifact_path(run: Run, name: str, *members: str) -> Path:
     Raises:
         RunError: the artifact isn't there.
     """
-    parts = urllib.parse.urlparse(run.info.artifact_uri)
-    if parts.scheme in ("", "file"):
-        path = Path(urllib.request.url2pathname(parts.path)) / name
+    base = local_path(run.info.artifact_uri)
+    if base is not None:
+        path = base / name
     else:
         try:
             path = Path(
                 mlflow.artifacts.download_artifacts(
-                    run_id=run.info.run_id, artifact_path=name, dst_path=str(_download_folder() / run.info.run_id)
+                    run_id=run.info.run_id, artifact_path=name, dst_path=str(download_folder() / run.info.run_id)
                 )
             )
         except Exception as error:  # every artifact store raises its own
@@ -178,10 +178,17 @@ def artifact_path(run: Run, name: str, *members: str) -> Path:
     return path
 
 
+def local_path(uri: str) -> Path | None:
+    """The folder that an artifact URI names on this machine; None where it is elsewhere."""
+    parts = urllib.parse.urlparse(uri)
+    return Path(urllib.request.url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+
+
 _downloads: list[Path] = []
 
 
-def _download_folder() -> Path:
+def download_folder() -> Path:
+    """Where downloads go; it is deleted when the process ends."""
     if not _downloads:
         import atexit
 

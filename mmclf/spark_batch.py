@@ -8,12 +8,15 @@ The rows are cut into parts. Each part is a Spark job of its own and ends as a f
     out/part=0/ ...   id, label, confidence, top_labels, top_confidences, error
 """
 
+import atexit
 import contextlib
 import hashlib
 import json
 import os
 import re
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +32,16 @@ from .runs import PROGRESS_BAR, quiet_mlflow
 PLAN, PLAN_ROWS = "_plan.json", "_plan"
 # rows that a Python worker is given at a time: their pictures are in memory together
 ARROW_ROWS = 128
-FAILED_READ = "its picture can't be read any more"
+GONE = "image: its file is gone"
+LOG4J = """
+rootLogger.level = error
+rootLogger.appenderRef.stderr.ref = stderr
+appender.stderr.type = Console
+appender.stderr.name = stderr
+appender.stderr.target = SYSTEM_ERR
+appender.stderr.layout.type = PatternLayout
+appender.stderr.layout.pattern = spark: %c{1}: %m%n%ex
+"""
 RESULT = {
     "label": "string",
     "confidence": "double",
@@ -108,8 +120,9 @@ def start_spark(master: str) -> Any:
     if master:
         builder = builder.master(master)
     if master.startswith("local") or not (master or "SPARK_CONF_DIR" in os.environ):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         settings |= {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.driver.host": "localhost"}
-        settings |= {"spark.driver.bindAddress": "127.0.0.1"}
+        settings |= {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_quiet_log()}"}
     for key, value in settings.items():
         builder = builder.config(key, value)
     try:
@@ -120,6 +133,14 @@ def start_spark(master: str) -> Any:
         raise BatchError(f"Spark doesn't start: {_first_line(error)}") from None
     except Exception as error:  # py4j's own
         raise BatchError(f"--master: {master or 'default'}: Spark doesn't start: {_first_line(error)}") from None
+
+
+def _quiet_log() -> str:
+    """URI of a file that tells Spark to say nothing but errors; by default it greets with a dozen lines."""
+    folder = Path(tempfile.mkdtemp(prefix="mmclf-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "log4j2.properties").write_text(LOG4J, encoding="utf-8")
+    return (folder / "log4j2.properties").as_uri()
 
 
 def run_batch(spark: Any, job: BatchJob) -> Iterator[PartDone]:
@@ -141,12 +162,11 @@ def run_batch(spark: Any, job: BatchJob) -> Iterator[PartDone]:
             kept = store.exists(f"{place}/_SUCCESS")
             if not kept:
                 if plan["source"] == "files":
-                    rows = _rows_with_files(spark, job, store.path(f"{PLAN_ROWS}/part={number}"))
+                    rows, lost = _rows_with_files(spark, job, store.path(f"{PLAN_ROWS}/part={number}"))
+                    result = _score(rows, udf, job).unionByName(_failed(lost, job))
                 else:
-                    rows = _read_files(spark, job, files[number :: plan["parts"]])
-                _score(rows, udf, job).write.mode("overwrite").parquet(store.path(place))
-                if plan["source"] == "files":
-                    _add_missing(spark, store, place, number)
+                    result = _score(_read_files(spark, job, files[number :: plan["parts"]]), udf, job)
+                result.write.mode("overwrite").parquet(store.path(place))
             found, failed = _count(spark, store.path(place))
             scored += not kept
             yield PartDone(number, plan["parts"], found, failed, time.perf_counter() - start, kept, scored)
@@ -170,7 +190,8 @@ def _plan(spark: Any, store: "_Store", job: BatchJob, table: Any, files: Sequenc
                 f"there, {stamp[other[0]]} here); give another folder, or delete this one"
             )
         return plan
-    if store.exists("") and not store.is_empty():
+    # a plan that was interrupted is made again
+    if any(name not in (PLAN_ROWS, f"{PLAN}.draft") for name in store.names()):
         raise BatchError(f"--out: {job.out} is not empty and no result of batch; give another folder")
     _check_ids(table, job.id_col)
     if job.images or not _picture_columns(table):
@@ -231,30 +252,62 @@ def _match_pictures(spark: Any, job: BatchJob, rows: Any) -> Any:
     )
 
 
-def _rows_with_files(spark: Any, job: BatchJob, part: str) -> Any:
-    """The rows of a part with the content of their pictures, as a list column `image`."""
+def _rows_with_files(spark: Any, job: BatchJob, part: str) -> tuple[Any, Any]:
+    """The rows of a part with their pictures as a list column `image`; and the rows whose picture is gone."""
     from pyspark.sql import functions as F
 
     rows = spark.read.parquet(part)
     texts = [column for column in rows.columns if column != "pictures"]
-    if job.bundle.config.data.multi_image_mode != "mean_pool":  # one picture a row is looked at
+    pooled = job.bundle.config.data.multi_image_mode == "mean_pool"
+    if not pooled:  # one picture a row is looked at
         rows = rows.withColumn("pictures", F.slice("pictures", 1, 1))
     without = rows.where("pictures is null or size(pictures) = 0")
     none = without.select(*texts, F.lit(None).cast("array<binary>").alias("image"))
     placed = rows.select(*texts, F.posexplode("pictures").alias("place", "path"))
     paths = [row.path for row in placed.select("path").collect()]
-    if not paths:
-        return none
-    reader = spark.read.format("binaryFile").option("ignoreMissingFiles", "true")
-    files = reader.load([_escaped(path) for path in paths])
+    there = _that_exist(spark, job, placed, paths)
+    lost = placed.limit(0)
+    if len(there) < len(paths):
+        gone = spark.createDataFrame([(path,) for path in set(paths) - set(there)], "path string")
+        lost = placed.join(F.broadcast(gone), "path").drop_duplicates([job.id_col])
+        placed = placed.join(lost.select(job.id_col), job.id_col, "left_anti")
+    if not there:
+        return none, lost
+    files = spark.read.format("binaryFile").load([_escaped(path) for path in there])
     # the rows are small and go to the files: the pictures are read where they are scored
     joined = files.select("path", "content").join(F.broadcast(placed), "path")
-    if job.bundle.config.data.multi_image_mode == "mean_pool":
+    if pooled:
         grouped = joined.groupBy(*texts).agg(F.sort_array(F.collect_list(F.struct("place", "content"))).alias("found"))
         some = grouped.select(*texts, F.col("found.content").alias("image"))
     else:
         some = joined.select(*texts, F.array("content").alias("image"))
-    return some.unionByName(none)
+    return some.unionByName(none), lost
+
+
+def _that_exist(spark: Any, job: BatchJob, placed: Any, paths: list[str]) -> list[str]:
+    """The paths without those of files that went away since the plan was made, which is rare."""
+    from pyspark.errors import AnalysisException
+    from pyspark.sql import functions as F
+
+    if not paths:
+        return []
+    files = spark.read.format("binaryFile")
+    try:
+        files.load([_escaped(path) for path in paths])
+    except AnalysisException as error:
+        if error.getCondition() != "PATH_NOT_FOUND":
+            raise
+        listed = files.load(job.images).select("path").join(F.broadcast(placed.select("path")), "path")
+        return [row.path for row in listed.collect()]
+    return paths
+
+
+def _failed(rows: Any, job: BatchJob) -> Any:
+    """The result of rows that can't be scored, so that none is lost."""
+    from pyspark.sql import functions as F
+
+    nothing = [F.lit(None).cast(kind).alias(name) for name, kind in RESULT.items() if name != "error"]
+    return rows.select(job.id_col, *nothing, F.lit(GONE).alias("error"))
 
 
 def _score(rows: Any, udf: Any, job: BatchJob) -> Any:
@@ -283,21 +336,6 @@ def _scoring_udf(spark: Any, job: BatchJob) -> Callable[..., Any]:
             extra_env={PROGRESS_BAR: "false"},
         )
     return udf
-
-
-def _add_missing(spark: Any, store: "_Store", place: str, number: int) -> None:
-    """Rows whose picture went away since the plan was made: with an error, so that none is lost."""
-    from pyspark.sql import functions as F
-
-    planned = spark.read.parquet(store.path(f"{PLAN_ROWS}/part={number}"))
-    there = spark.read.parquet(store.path(place))
-    key = there.columns[0]
-    missing = planned.select(key).join(there.select(key), key, "left_anti")
-    if missing.isEmpty():
-        return
-    nothing = [F.lit(None).cast(kind).alias(name) for name, kind in RESULT.items() if name != "error"]
-    lost = missing.select(key, *nothing, F.lit(FAILED_READ).alias("error"))
-    lost.coalesce(1).write.mode("append").parquet(store.path(place))
 
 
 def _count(spark: Any, place: str) -> tuple[int, int]:
@@ -392,10 +430,12 @@ class _Store:
         path = self._path(self.path(name))
         return bool(path.getFileSystem(self._conf).exists(path))
 
-    def is_empty(self) -> bool:
-        """Whether the folder has nothing in it."""
+    def names(self) -> list[str]:
+        """What lies in the folder; nothing where there is none."""
+        if not self.exists(""):
+            return []
         path = self._path(self._root)
-        return len(path.getFileSystem(self._conf).listStatus(path)) == 0
+        return [str(status.getPath().getName()) for status in path.getFileSystem(self._conf).listStatus(path)]
 
     def stamp(self, uri: str) -> str:
         """Size and time of a file."""

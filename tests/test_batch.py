@@ -203,3 +203,37 @@ def test_mistakes_are_one_sentence(store, options, said):
     assert said in error
     assert "Traceback" not in error
     assert not list((store / "unused").glob("part=*"))
+
+
+def test_a_picture_that_goes_away_costs_its_row_only(store):
+    """And a plan that was interrupted is made again."""
+    table = pd.read_csv(store / "big.csv", dtype=str, keep_default_na=False).head(40)
+    (store / "few").mkdir()
+    for names in match_pictures(store / "images", list(table["id"])):
+        for name in names:
+            (store / "few" / name).symlink_to((store / "images" / name).resolve())
+    table.to_csv(store / "few.csv", index=False)
+    (store / "scored-few" / "_plan").mkdir(parents=True)
+    (store / "scored-few" / "_plan" / "part-0").write_text("half a plan")
+    options = ["--data", "few.csv", "--images", "few", "--out", "scored-few", "--part-rows", "25"]
+    assert json.loads(batch(*options)[0])["failed"] == 0
+    before = pd.read_parquet(store / "scored-few").set_index("id")
+    names = dict(zip(table["id"], match_pictures(store / "few", list(table["id"])), strict=True))
+    gone = next(i for i in before.index if before.loc[i, "part"] == 0 and names[i])
+    (store / "few" / names[gone][0]).unlink()
+    shutil.rmtree(store / "scored-few" / "part=0")
+    assert json.loads(batch(*options)[0])["failed"] == 1
+    after = pd.read_parquet(store / "scored-few").set_index("id")
+    assert after.loc[gone, "error"] == "image: its file is gone"
+    assert sorted(after.index) == sorted(table["id"])
+    same = after.drop(index=gone)
+    assert list(same["label"]) == list(before.loc[same.index, "label"])
+    np.testing.assert_allclose(same["confidence"], before.loc[same.index, "confidence"], atol=1e-5)
+
+
+def test_a_folder_with_something_else_is_refused(store):
+    (store / "mine").mkdir()
+    (store / "mine" / "notes.txt").write_text("x")
+    _, error = batch("--data", "big.csv", "--images", "images", "--out", "mine", code=2)
+    assert "is not empty and no result of batch" in error
+    assert [path.name for path in (store / "mine").iterdir()] == ["notes.txt"]
