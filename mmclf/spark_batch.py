@@ -230,19 +230,19 @@ def _match_pictures(spark: Any, job: BatchJob, rows: Any) -> Any:
     in_order, is_picture = picture_names.in_order, picture_names.is_picture
     normal_form, possible_owners = picture_names.normal_form, picture_names.possible_owners
 
-    @F.udf("array<string>")
+    @F.udf(returnType="array<string>", useArrow=False)
     def owners(path: str) -> list[str]:
         name = path.rpartition("/")[2]
         return possible_owners(name) if is_picture(name) else []
 
-    @F.udf("array<string>")
+    @F.udf(returnType="array<string>", useArrow=False)
     def ordered(owner: str, paths: list[str]) -> list[str]:
         place = {path.rpartition("/")[2]: path for path in paths}
         return [place[name] for name in in_order(owner, list(place))]
 
     files = spark.read.format("binaryFile").load(job.images).select("path")
     candidates = files.select("path", F.explode(owners("path")).alias("owner"))
-    ids = rows.select(F.col(job.id_col).alias("owner_id"), F.udf(normal_form, "string")(job.id_col).alias("owner"))
+    ids = rows.select(F.col(job.id_col).alias("owner_id"), F.udf(normal_form, "string", useArrow=False)(job.id_col).alias("owner"))
     found = candidates.join(ids, "owner")
     longest = found.groupBy("path").agg(F.max_by(F.struct("owner", "owner_id"), F.length("owner")).alias("of"))
     return (
@@ -268,8 +268,8 @@ def _rows_with_files(spark: Any, job: BatchJob, part: str) -> tuple[Any, Any]:
     there = _that_exist(spark, job, placed, paths)
     lost = placed.limit(0)
     if len(there) < len(paths):
-        gone = spark.createDataFrame([(path,) for path in set(paths) - set(there)], "path string")
-        lost = placed.join(F.broadcast(gone), "path").drop_duplicates([job.id_col])
+        gone = sorted(set(paths) - set(there))
+        lost = placed.where(F.col("path").isin(gone)).drop_duplicates([job.id_col])
         placed = placed.join(lost.select(job.id_col), job.id_col, "left_anti")
     if not there:
         return none, lost
