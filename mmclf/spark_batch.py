@@ -242,7 +242,9 @@ def _match_pictures(spark: Any, job: BatchJob, rows: Any) -> Any:
 
     files = spark.read.format("binaryFile").load(job.images).select("path")
     candidates = files.select("path", F.explode(owners("path")).alias("owner"))
-    ids = rows.select(F.col(job.id_col).alias("owner_id"), F.udf(normal_form, "string", useArrow=False)(job.id_col).alias("owner"))
+    ids = rows.select(
+        F.col(job.id_col).alias("owner_id"), F.udf(normal_form, "string", useArrow=False)(job.id_col).alias("owner")
+    )
     found = candidates.join(ids, "owner")
     longest = found.groupBy("path").agg(F.max_by(F.struct("owner", "owner_id"), F.length("owner")).alias("of"))
     return (

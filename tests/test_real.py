@@ -11,12 +11,21 @@ packages that carry the towers' weights:
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
+import numpy as np
 import pandas as pd
 import pytest
+from mlflow.tracking import MlflowClient
+
+from mmclf.catalog import match_pictures
+from mmclf.probabilities import read_table
+
+from .serving import Server, as_json, matrix, without_checkout
 
 PROJECT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("MMCLF_REAL_DATA", PROJECT.parent / "shared" / "data"))
@@ -33,9 +42,13 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("real")
+
+
+@pytest.fixture(scope="module")
+def run(folder):
     """Call an entry point as a process in a folder of its own; gives its JSON."""
-    folder = tmp_path_factory.mktemp("real")
     model = folder / "dual"
     subprocess.run([sys.executable, str(TOOL), str(model)], check=True, capture_output=True)
     luma = DATA / "luma"
@@ -76,3 +89,52 @@ def test_the_chain_on_real_products_beats_text_alone(run):
     assert list(submission["id"]) == list(expected["id"])
     # the test labels stay unread here: they are for the figures of the lab log
     assert set(submission["categories"]) <= set(pd.read_csv(luma / "train.csv", dtype=str)["categories"])
+
+
+def test_every_way_to_the_champion_gives_the_same(run, folder, monkeypatch):
+    """infer, load_model, REST, `mlflow models predict` and Spark, on all test rows; after the chain above."""
+    luma = DATA / "luma"
+    chosen = run("register")
+    print(chosen)
+    test = ["--csv", str(luma / "test.csv"), "--images", str(luma / "images")]
+    run("infer", *test, "--out", str(folder / "infer"))
+    table = read_table(folder / "infer" / "probabilities.parquet")
+    classes = list(table.classes)
+
+    rows = pd.read_csv(luma / "test.csv", dtype=str, keep_default_na=False)
+    assert list(rows["id"]) == table.ids
+    names = match_pictures(luma / "images", list(rows["id"]))
+    frame = rows[["title", "description"]].copy()
+    frame["image"] = [[(luma / "images" / name).read_bytes() for name in found] for found in names]
+    params = {"top_k": len(classes)}
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    client = MlflowClient()
+    model = Path(client.get_model_version_download_uri("mmclf", str(chosen["version"])))
+    found = {"load_model": mlflow.pyfunc.load_model("models:/mmclf@champion").predict(frame, params=params)}
+    mlflow.set_tracking_uri(None)
+
+    body = {"dataframe_records": as_json(frame), "params": params}
+    served = Server(model)
+    try:
+        status, text = served.post(body)
+    finally:
+        served.stop()
+    assert status == 200, text
+    found["REST"] = pd.DataFrame(json.loads(text)["predictions"])
+
+    (folder / "in.json").write_text(json.dumps(body))
+    command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", str(model), "--env-manager", "local"]
+    files = ["-i", str(folder / "in.json"), "-o", str(folder / "out.json")]
+    subprocess.run([*command, *files], cwd=folder, env=without_checkout(), check=True, capture_output=True)
+    found["predict"] = pd.DataFrame(json.loads((folder / "out.json").read_text())["predictions"])
+
+    if shutil.which("java"):
+        data = ["--data", str(luma / "test.csv"), "--images", str(luma / "images"), "--out", str(folder / "spark")]
+        run("batch", *data, "--master", "local[2]", "--top-k", str(len(classes)))
+        found["Spark"] = pd.read_parquet(folder / "spark").set_index("id").loc[table.ids].reset_index()
+    for way, predictions in found.items():
+        difference = np.abs(matrix(predictions, classes) - table.probabilities).max()
+        print(f"{way} against infer: {difference:.1e}")
+        assert difference <= 1e-5, way

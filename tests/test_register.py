@@ -3,19 +3,13 @@
 .venv/bin/python -m pytest tests/test_register.py
 """
 
-import base64
 import contextlib
 import copy
 import io
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import mlflow
@@ -29,6 +23,8 @@ from entrypoints import infer, register, stage1
 from mmclf.catalog import read_catalog
 from mmclf.config import DataConfig
 from mmclf.probabilities import read_table
+
+from .serving import Server, as_json, matrix, without_checkout
 
 ENTRY_POINTS = {"stage1": stage1, "register": register, "infer": infer}
 
@@ -101,16 +97,6 @@ def frame(store) -> pd.DataFrame:
     table = pd.read_csv(store.shop.test_csv, dtype=str, keep_default_na=False)
     pictures = [(catalog.image_root / names[0]).read_bytes() if names else None for names in catalog.pictures]
     return table[["title", "description"]].assign(image=pictures)
-
-
-def matrix(predictions: pd.DataFrame, classes) -> np.ndarray:
-    """Probabilities (rows, classes) from top_labels and top_confidences of all classes."""
-    found = np.full((len(predictions), len(classes)), np.nan)
-    for row, labels, confidences in zip(
-        range(len(predictions)), predictions["top_labels"], predictions["top_confidences"], strict=True
-    ):
-        found[row, [classes.index(label) for label in labels]] = confidences
-    return found
 
 
 def test_the_best_run_becomes_the_champion_with_its_card(store, champion):
@@ -253,18 +239,6 @@ def model_folder(store) -> Path:
     return Path(model.artifact_location.removeprefix("file://"))
 
 
-def without_checkout() -> dict[str, str]:
-    """An environment whose Python doesn't see the checkout, and MLflow not the store."""
-    hidden = ("MLFLOW_", "PYTHONPATH", "MMCLF_")
-    return {k: v for k, v in os.environ.items() if not k.startswith(hidden)} | {
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        # the editable install would put the checkout on the path
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-
-
 SCRIPT = """
 import sys
 sys.path[:] = [p for p in sys.path if "__editable__" not in p and p != sys.argv[3]]
@@ -311,54 +285,12 @@ def test_the_model_names_its_requirements_exactly(store, champion):
     assert {spec.name for spec in signature.params} == {"top_k", "tta", "batch_size", "errors"}
 
 
-class Server:
-    """`mlflow models serve` of the champion."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]
-        self.process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            env=without_checkout(),
-            cwd=folder.parent,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for _ in range(600):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/ping", timeout=5):
-                return
-            assert self.process.poll() is None
-            time.sleep(0.2)
-        raise AssertionError("the server didn't start")
-
-    def post(self, body: object, kind: str = "application/json") -> tuple[int, str]:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/invocations", data, {"Content-Type": kind})
-        try:
-            with urllib.request.urlopen(request, timeout=120) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-
 @pytest.fixture(scope="module")
 def server(store, champion, tmp_path_factory):
-    import signal
-
     folder = shutil.copytree(model_folder(store), tmp_path_factory.mktemp("served") / "model")
     made = Server(folder)
     yield made
-    os.killpg(made.process.pid, signal.SIGTERM)
-    made.process.wait(30)
-
-
-def as_json(frame: pd.DataFrame) -> list[dict]:
-    encoded = [None if c is None else base64.b64encode(c).decode() for c in frame["image"]]
-    return frame.assign(image=pd.Series(encoded, frame.index, dtype=object)).to_dict("records")
+    made.stop()
 
 
 def test_rest_and_models_predict_agree_with_infer(store, champion, frame, server, tmp_path):
