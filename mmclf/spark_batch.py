@@ -122,6 +122,7 @@ def start_spark(master: str) -> Any:
     if master.startswith("local") or not (master or "SPARK_CONF_DIR" in os.environ):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         settings |= {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.driver.host": "localhost"}
+    if "SPARK_CONF_DIR" not in os.environ:  # whose owner has decided what Spark says
         settings |= {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_quiet_log()}"}
     for key, value in settings.items():
         builder = builder.config(key, value)
