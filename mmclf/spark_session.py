@@ -41,8 +41,7 @@ def start_spark(master: str) -> Any:
     except ImportError:
         raise BatchError("Apache Spark isn't installed; run `pip install '.[spark]'` in mmclf's folder") from None
     # one thread a task: Spark runs as many tasks as there are cores, and threads of many processes wait for each other
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    surroundings = {"OMP_NUM_THREADS": "1", "PYSPARK_PYTHON": sys.executable} | dict(os.environ)
     settings = {
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
@@ -51,18 +50,20 @@ def start_spark(master: str) -> Any:
         # pictures are small: by default each would count as 4 MiB, and a task would get 32 of them
         "spark.sql.files.openCostInBytes": str(64 * 2**10),
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "64",
-        "spark.executorEnv.OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"],
+        "spark.executorEnv.OMP_NUM_THREADS": surroundings["OMP_NUM_THREADS"],
     }
     builder = SparkSession.builder.appName("mmclf batch")
     if master:
         builder = builder.master(master)
     if master.startswith("local") or not (master or "SPARK_CONF_DIR" in os.environ):
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        surroundings.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         settings |= {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.driver.host": "localhost"}
     if "SPARK_CONF_DIR" not in os.environ:  # whose owner has decided what Spark says
         settings |= {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_quiet_log()}"}
     for key, value in settings.items():
         builder = builder.config(key, value)
+    before = dict(os.environ)
+    os.environ.update(surroundings)  # for the Java process, from which the Python workers have it
     try:
         return builder.getOrCreate()
     except (PySparkException, OSError) as error:
@@ -71,6 +72,9 @@ def start_spark(master: str) -> Any:
         raise BatchError(f"Spark doesn't start: {_first_line(error)}") from None
     except Exception as error:  # py4j's own
         raise BatchError(f"--master: {master or 'default'}: Spark doesn't start: {_first_line(error)}") from None
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _quiet_log() -> str:

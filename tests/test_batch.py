@@ -171,7 +171,9 @@ def test_pictures_in_a_column_and_rows_that_fail(store):
     (store / "columns").mkdir()
     for number in range(3):  # a part is one of the files
         table.iloc[number::3].to_parquet(store / "columns" / f"{number}.parquet")
+    environment = dict(os.environ)
     output, said = batch("--data", "columns", "--out", "scored-columns")
+    assert dict(os.environ) == environment  # the threads of the workers are not those of this process
     assert "part 3/3" in said
     assert json.loads(output)["failed"] == 1
     found = pd.read_parquet(store / "scored-columns")
