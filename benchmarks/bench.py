@@ -276,7 +276,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     with tempfile.TemporaryDirectory(prefix="mmclf-bench-") as name:
         bench = Bench(Path(name), find_model(Path(name)), options.repeats, options.amp)
-        make_store = "from mmclf.tracking import connect; connect()"
+        make_store = "from mmclf.runs import connect; connect()"
         subprocess.run([sys.executable, "-c", make_store], cwd=name, env=bench.environment("unused"), check=True)
         print("| work | plain loop | mmclf | ratio | target | |\n| --- | --- | --- | --- | --- | --- |")
         for row in options.rows:
