@@ -25,6 +25,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("MMCLF_REAL_DATA", PROJECT.parent / "shared" / "data")).resolve()
 ONCE_SECONDS = 900
+MAKE_STORE = "from mmclf.runs import connect; connect()"
 
 
 @dataclass
@@ -276,8 +277,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     with tempfile.TemporaryDirectory(prefix="mmclf-bench-") as name:
         bench = Bench(Path(name), find_model(Path(name)), options.repeats, options.amp)
-        make_store = "from mmclf.runs import connect; connect()"
-        subprocess.run([sys.executable, "-c", make_store], cwd=name, env=bench.environment("unused"), check=True)
+        subprocess.run([sys.executable, "-c", MAKE_STORE], cwd=name, env=bench.environment("unused"), check=True)
         print("| work | plain loop | mmclf | ratio | target | |\n| --- | --- | --- | --- | --- | --- |")
         for row in options.rows:
             for result in ROWS[row](bench):

@@ -35,6 +35,12 @@ def test_the_gpu_benchmark_says_that_there_is_no_gpu(monkeypatch, capsys):
     assert "--dry-run" in capsys.readouterr().err
 
 
+def test_the_store_of_the_benchmark_can_be_made(tmp_path):
+    made = bench.Bench(tmp_path, "unused", 1, True)
+    subprocess.run([sys.executable, "-c", bench.MAKE_STORE], cwd=tmp_path, env=made.environment("unused"), check=True)
+    assert (tmp_path / "mlflow.db").is_file()
+
+
 def test_the_operations_of_a_product_are_two_for_each_multiplication():
     import torch
 
