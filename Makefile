@@ -30,10 +30,11 @@ test-slow: setup  ## the slow tests: ViT-L/14 with random weights (24 GiB), 100,
 test-real: setup  ## the chain on real products, where MMCLF_REAL_DATA (../shared/data) is
 	$(BIN)/python -m pytest -m real -s
 
-check: setup  ## lint, format, types
+check: setup  ## lint, format, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: setup  ## let ruff mend what it can
 	$(BIN)/ruff format .
@@ -49,4 +50,4 @@ ui: setup  ## open the MLflow UI on the store of this folder
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000
 
 clean:  ## remove the demo, its store and the caches (.venv stays)
-	rm -rf demo mlflow.db* mlruns .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo-output mlflow.db* mlruns .pytest_cache .mypy_cache .ruff_cache

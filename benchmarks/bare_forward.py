@@ -13,15 +13,15 @@ import time
 import numpy as np
 import torch
 
-from mmclf import runs
-from mmclf.batches import Loader, RowDataset
-from mmclf.catalog import read_catalog
-from mmclf.checkpoint import build_head, load_head
-from mmclf.device import pick_device, pick_precision
-from mmclf.fold_models import restore_backbone
-from mmclf.images import flip
-from mmclf.model import Classifier
-from mmclf.pictures import Pictures
+from mmclf.data.batches import Loader, RowDataset
+from mmclf.data.catalog import read_catalog
+from mmclf.data.images import flip
+from mmclf.data.pictures import Pictures
+from mmclf.model.checkpoint import build_head, load_head
+from mmclf.model.classifier import Classifier
+from mmclf.records import runs
+from mmclf.runtime.device import pick_device, pick_precision
+from mmclf.scoring.fold_models import restore_backbone
 
 
 def main() -> int:

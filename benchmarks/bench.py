@@ -25,7 +25,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("MMCLF_REAL_DATA", PROJECT.parent / "shared" / "data")).resolve()
 ONCE_SECONDS = 900
-MAKE_STORE = "from mmclf.runs import connect; connect()"
+MAKE_STORE = "from mmclf.records.runs import connect; connect()"
 
 
 @dataclass

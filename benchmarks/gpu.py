@@ -22,16 +22,16 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmclf.backbone import Backbone, load_backbone
-from mmclf.batches import Batch, Loader, RowDataset
-from mmclf.catalog import Catalog
-from mmclf.checkpoint import build_head
 from mmclf.config import build_config
-from mmclf.device import allow_tf32, encoding_batch, pick_device, pick_precision, pick_workers
-from mmclf.model import Classifier
-from mmclf.pictures import Pictures
-from mmclf.speed import Stopwatch, peak_memory
-from mmclf.train import linear_schedule
+from mmclf.data.batches import Batch, Loader, RowDataset
+from mmclf.data.catalog import Catalog
+from mmclf.data.pictures import Pictures
+from mmclf.model.backbone import Backbone, load_backbone
+from mmclf.model.checkpoint import build_head
+from mmclf.model.classifier import Classifier
+from mmclf.runtime.device import allow_tf32, encoding_batch, pick_device, pick_precision, pick_workers
+from mmclf.runtime.speed import Stopwatch, peak_memory
+from mmclf.training.loop import linear_schedule
 
 # dense bfloat16 rates of the data sheets, in TFLOP/s, by what the card is called
 STATED = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "RTX 4090": 165.0, "A10": 125.0}

@@ -22,19 +22,19 @@ import numpy as np
 import psutil
 import torch
 
+from demo.catalog import draw_catalog
+from demo.tiny_clip import make_tiny_clip
 from entrypoints import infer
-from mmclf import runs, tracking
-from mmclf.backbone import load_backbone
-from mmclf.catalog import Catalog, read_catalog
-from mmclf.checkpoint import CheckpointMeta, build_head, save_checkpoint
 from mmclf.config import DataConfig, build_config
-from mmclf.demo.catalog import draw_catalog
-from mmclf.demo.tiny_clip import make_tiny_clip
-from mmclf.device import Precision
-from mmclf.folds import split_digest
-from mmclf.model import Classifier
-from mmclf.probabilities import ProbabilityTable
-from mmclf.train import EpochResult
+from mmclf.data.catalog import Catalog, read_catalog
+from mmclf.data.folds import split_digest
+from mmclf.evaluation.probabilities import ProbabilityTable
+from mmclf.model.backbone import load_backbone
+from mmclf.model.checkpoint import CheckpointMeta, build_head, save_checkpoint
+from mmclf.model.classifier import Classifier
+from mmclf.records import runs, tracking
+from mmclf.runtime.device import Precision
+from mmclf.training.loop import EpochResult
 
 SIZE = 32
 MIB = 2**20

@@ -27,11 +27,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from transformers import get_linear_schedule_with_warmup
 
-from mmclf.catalog import Catalog, read_catalog
 from mmclf.config import DataConfig
-from mmclf.device import pick_precision
-from mmclf.folds import assign_folds
-from mmclf.seeds import derive_seed, seed_everything
+from mmclf.data.catalog import Catalog, read_catalog
+from mmclf.data.folds import assign_folds
+from mmclf.runtime.device import pick_precision
+from mmclf.runtime.seeds import derive_seed, seed_everything
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmclf import registry, runs, tracking
 from mmclf.errors import ConfigError
-from mmclf.progress import clock, say
-from mmclf.spark_batch import BatchJob, PartDone, run_batch
-from mmclf.spark_session import start_spark
+from mmclf.records import registry, runs, tracking
+from mmclf.runtime.progress import clock, say
+from mmclf.spark.batch import BatchJob, PartDone, run_batch
+from mmclf.spark.session import start_spark
 
 from .common import parse_count, run
 from .infer import DEFAULT_MODEL

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmclf.cache import BACKBONES, DESCRIPTION, FEATURES, GIB, PICTURES, Cache, open_cache
 from mmclf.errors import ConfigError
-from mmclf.progress import say
-from mmclf.shelf import stored_rows
+from mmclf.runtime.progress import say
+from mmclf.store.cache import BACKBONES, DESCRIPTION, FEATURES, GIB, PICTURES, Cache, open_cache
+from mmclf.store.vectors import stored_rows
 
 from .common import run
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from mmclf.config import Config, build_config, load_config, read_yaml
 from mmclf.errors import ConfigError, FoldError, MmclfError
-from mmclf.identity import LOCAL_DIR
-from mmclf.progress import say
+from mmclf.model.identity import LOCAL_DIR
+from mmclf.runtime.progress import say
 
 OPTIONS = {
     "csv": "the table: a CSV with a header and an id column",
@@ -72,7 +72,7 @@ def run(
         with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result
             figures = work(options)
     except MmclfError as error:
-        from mmclf.tracking import note_failure
+        from mmclf.records.tracking import note_failure
 
         note_failure(str(error))
         print(f"error: {error}", file=sys.stderr)

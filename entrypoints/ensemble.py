@@ -16,10 +16,10 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from mmclf import runs, tracking
 from mmclf.errors import ConfigError, RunError
-from mmclf.probabilities import average, read_table, write_parts
-from mmclf.progress import say
+from mmclf.evaluation.probabilities import average, read_table, write_parts
+from mmclf.records import runs, tracking
+from mmclf.runtime.progress import say
 
 from .common import run
 from .infer import SUBMISSION, result_folder

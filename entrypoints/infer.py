@@ -20,18 +20,18 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from mmclf import registry, runs, tracking
-from mmclf.catalog import read_catalog
-from mmclf.checkpoint import Checkpoint
 from mmclf.config import Config
-from mmclf.device import allow_tf32, pick_device, pick_precision
+from mmclf.data.catalog import read_catalog
 from mmclf.errors import ConfigError, RunError
-from mmclf.files import atomic_path
-from mmclf.fold_models import FoldModels, members_of
-from mmclf.predict import Scoring
-from mmclf.probabilities import ProbabilityTable, write_parts
-from mmclf.progress import clock, say
-from mmclf.speed import peak_memory
+from mmclf.evaluation.probabilities import ProbabilityTable, write_parts
+from mmclf.model.checkpoint import Checkpoint
+from mmclf.records import registry, runs, tracking
+from mmclf.runtime.device import allow_tf32, pick_device, pick_precision
+from mmclf.runtime.progress import clock, say
+from mmclf.runtime.speed import peak_memory
+from mmclf.scoring.fold_models import FoldModels, members_of
+from mmclf.scoring.predict import Scoring
+from mmclf.store.files import atomic_path
 
 from .common import changed_config, describe, parse_fold, run, say_unreadable
 

@@ -17,15 +17,15 @@ from typing import Any
 import pandas as pd
 from mlflow.tracking import MlflowClient
 
-from mmclf import registry, runs, tracking
-from mmclf.demo.catalog import draw_catalog
-from mmclf.demo.tiny_clip import make_tiny_clip
+from demo.catalog import draw_catalog
+from demo.tiny_clip import make_tiny_clip
 from mmclf.errors import RunError
-from mmclf.progress import clock, say
+from mmclf.records import registry, runs, tracking
+from mmclf.runtime.progress import clock, say
 
 from .common import run
 
-DEFAULTS = {"out": "demo"}
+DEFAULTS = {"out": "demo-output"}
 PROJECT = Path(__file__).resolve().parent.parent
 
 

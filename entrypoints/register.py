@@ -18,16 +18,16 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from mmclf import registry, runs, tracking
-from mmclf.bundle import BUNDLE, size_of, write_bundle
-from mmclf.card import CardFacts, find_licence, markdown_table, show_backbone, write_card
-from mmclf.checkpoint import Checkpoint
-from mmclf.comparison import METRICS, TOP1, Figures, compare, figures_of
 from mmclf.config import Config
 from mmclf.errors import ComparisonError, ConfigError, MmclfError, RunError
-from mmclf.probabilities import ProbabilityTable, read_table
-from mmclf.probe import Cost, Probe
-from mmclf.progress import say
+from mmclf.evaluation.comparison import METRICS, TOP1, Figures, compare, figures_of
+from mmclf.evaluation.probabilities import ProbabilityTable, read_table
+from mmclf.model.checkpoint import Checkpoint
+from mmclf.records import registry, runs, tracking
+from mmclf.records.card import CardFacts, find_licence, markdown_table, show_backbone, write_card
+from mmclf.runtime.progress import say
+from mmclf.scoring.bundle import BUNDLE, size_of, write_bundle
+from mmclf.scoring.cost import Cost, Probe
 
 from .common import changed_config, parse_flag, parse_fold, run
 

@@ -9,16 +9,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mmclf import runs
-from mmclf.cache import open_cache
-from mmclf.checkpoint import build_head
-from mmclf.crossval import feature_loaders
-from mmclf.device import allow_tf32, pick_device, pick_precision
 from mmclf.errors import ConfigError
-from mmclf.features import Features, LazyBackbone
-from mmclf.model import FeatureClassifier
-from mmclf.progress import say
-from mmclf.seeds import seed_everything
+from mmclf.model.checkpoint import build_head
+from mmclf.model.classifier import FeatureClassifier
+from mmclf.model.encoder import Features, LazyBackbone
+from mmclf.records import runs
+from mmclf.runtime.device import allow_tf32, pick_device, pick_precision
+from mmclf.runtime.progress import say
+from mmclf.runtime.seeds import seed_everything
+from mmclf.store.cache import open_cache
+from mmclf.training.crossval import feature_loaders
 
 from .common import read_config, run
 from .training import FoldSetup, read_data, say_truncated, train_folds

@@ -15,17 +15,17 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from mmclf import runs
-from mmclf.backbone import Backbone, load_backbone
-from mmclf.cache import open_cache
-from mmclf.checkpoint import build_head, load_head
 from mmclf.config import Config
-from mmclf.crossval import tower_loaders
-from mmclf.device import allow_tf32, pick_device, pick_precision
-from mmclf.distributed import World, join_world
 from mmclf.errors import ConfigError, RunError
-from mmclf.model import Classifier
-from mmclf.progress import say
+from mmclf.model.backbone import Backbone, load_backbone
+from mmclf.model.checkpoint import build_head, load_head
+from mmclf.model.classifier import Classifier
+from mmclf.records import runs
+from mmclf.runtime.device import allow_tf32, pick_device, pick_precision
+from mmclf.runtime.distributed import World, join_world
+from mmclf.runtime.progress import say
+from mmclf.store.cache import open_cache
+from mmclf.training.crossval import tower_loaders
 
 from .common import read_config, run
 from .training import Data, FoldSetup, read_data, say_truncated, train_folds

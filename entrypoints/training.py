@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmclf import tracking
-from mmclf.batches import Loader
-from mmclf.catalog import Catalog, read_catalog
 from mmclf.config import Config
-from mmclf.crossval import train_fold
-from mmclf.distributed import World
-from mmclf.features import FeatureLoader
-from mmclf.folds import assign_folds, fold_warnings, split_digest
-from mmclf.identity import BackboneCard
-from mmclf.model import Classifier, FeatureClassifier
-from mmclf.progress import clock, say
-from mmclf.train import EpochResult
+from mmclf.data.batches import Loader
+from mmclf.data.catalog import Catalog, read_catalog
+from mmclf.data.folds import assign_folds, fold_warnings, split_digest
+from mmclf.model.classifier import Classifier, FeatureClassifier
+from mmclf.model.encoder import FeatureLoader
+from mmclf.model.identity import BackboneCard
+from mmclf.records import tracking
+from mmclf.runtime.distributed import World
+from mmclf.runtime.progress import clock, say
+from mmclf.training.crossval import train_fold
+from mmclf.training.loop import EpochResult
 
 from .common import choose_folds, describe, say_unreadable
 

@@ -2,11 +2,11 @@
 
 import torch
 
-from mmclf.backbone import load_backbone
-from mmclf.checkpoint import CheckpointMeta, build_head, open_checkpoint, save_checkpoint
-from mmclf.device import Precision
-from mmclf.model import Classifier
-from mmclf.seeds import seed_everything
+from mmclf.model.backbone import load_backbone
+from mmclf.model.checkpoint import CheckpointMeta, build_head, open_checkpoint, save_checkpoint
+from mmclf.model.classifier import Classifier
+from mmclf.runtime.device import Precision
+from mmclf.runtime.seeds import seed_everything
 
 from .conftest import SIZE
 

@@ -10,11 +10,11 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 import pytest
 import torch
 
-from mmclf.backbone import Backbone, load_backbone
-from mmclf.catalog import Catalog, read_catalog
+from demo.catalog import DemoCatalog, draw_catalog
+from demo.tiny_clip import make_tiny_clip
 from mmclf.config import Config, DataConfig, build_config
-from mmclf.demo.catalog import DemoCatalog, draw_catalog
-from mmclf.demo.tiny_clip import make_tiny_clip
+from mmclf.data.catalog import Catalog, read_catalog
+from mmclf.model.backbone import Backbone, load_backbone
 
 SIZE, MAX_LEN = 32, 16
 

@@ -1,0 +1,1 @@
+"""From a table and a folder of pictures to batches of tensors."""

@@ -1,0 +1,112 @@
+"""The folds: which rows validate which model."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from ..errors import FoldError
+from .catalog import Catalog, digest_rows
+
+
+def assign_folds(catalog: Catalog, count: int, seed: int) -> np.ndarray:
+    """Fold of each row: the table's own fold column, else stratified by label and kept whole by group.
+
+    The split depends on the ids, labels, groups, `count` and `seed`, not on the order of the rows.
+
+    Args:
+        catalog: with labels.
+        count: number of folds; ignored where the table has a fold column.
+        seed: of the shuffle.
+
+    Returns:
+        int64 array (rows,).
+
+    Raises:
+        FoldError: a class has fewer rows than there are folds, there are fewer groups than folds, or a given
+            fold column has fewer than two folds or leaves a class without training rows in one of them.
+    """
+    labels = list(catalog.labels or ())
+    if catalog.given_folds is not None:
+        _check_given(catalog, catalog.given_folds, labels)
+        return catalog.given_folds
+    rows_of = Counter(labels)
+    short = sorted((n, name) for name, n in rows_of.items() if n < count)
+    if short:
+        listed = ", ".join(f"{name!r} ({n})" for n, name in short[:5]) + (", ..." if len(short) > 5 else "")
+        fewer = f"set train.folds={short[0][0]}, " if short[0][0] > 1 else ""
+        raise FoldError(
+            f"{catalog.table_path}: {len(short)} of {len(rows_of)} classes have fewer rows than the {count} folds: "
+            f"{listed}; {fewer}add rows, or merge or leave out these classes"
+        )
+    # rows in the order of their ids, so that a reshuffled table gives the same folds
+    order = sorted(range(len(labels)), key=lambda row: catalog.ids[row])
+    ordered = [labels[row] for row in order]
+    split: StratifiedKFold | StratifiedGroupKFold
+    if catalog.groups is None:
+        split = StratifiedKFold(count, shuffle=True, random_state=seed)
+        parts = split.split(ordered, ordered)
+    else:
+        groups = [catalog.groups[row] for row in order]
+        if len(set(groups)) < count:
+            raise FoldError(
+                f"{catalog.table_path}: {len(set(groups))} groups can't make {count} folds, since a group lies in one "
+                "fold; set train.folds, or another data.group_col or data.groups_csv"
+            )
+        split = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+        parts = split.split(ordered, ordered, groups)
+    folds = np.empty(len(labels), dtype=np.int64)
+    for fold, (_, held_out) in enumerate(parts):
+        folds[np.asarray(order)[held_out]] = fold
+    return folds
+
+
+def split_digest(ids: Sequence[str], labels: Sequence[str], folds: np.ndarray) -> str:
+    """16 hex digits that are equal when the same rows with the same labels lie in the same folds.
+
+    A stage-2 fold may start from a stage-1 fold only then: else the head has seen its validation rows.
+    """
+    return digest_rows(f"{i}\x1f{label}\x1f{fold}" for i, label, fold in zip(ids, labels, folds, strict=True))
+
+
+def fold_warnings(catalog: Catalog, folds: np.ndarray) -> list[str]:
+    """Sentences about a split that can be trained on but not quite trusted."""
+    found = []
+    labels = np.array(catalog.labels or (), dtype=object)
+    numbers = np.unique(folds)
+    unseen = [name for name in catalog.classes if len(np.unique(folds[labels == name])) == 1]
+    if unseen:
+        found.append(
+            f"{len(unseen)} classes lie in one fold only (each is one group): {', '.join(map(repr, unseen[:5]))}; "
+            "that fold's model never sees them in training"
+        )
+    sparse = [n for n in numbers if len(set(labels[folds == n])) < len(catalog.classes)]
+    if sparse:
+        found.append(
+            f"folds {', '.join(map(str, sparse))} validate without a row of some classes; their top-1 isn't "
+            "quite comparable"
+        )
+    if catalog.groups is not None and catalog.given_folds is not None:
+        seen: dict[str, int] = {}
+        split = {g for g, f in zip(catalog.groups, folds, strict=True) if seen.setdefault(g, f) != f}
+        if split:
+            found.append(f"the given folds split {len(split)} groups, for example {min(split)!r}: validation leaks")
+    return found
+
+
+def _check_given(catalog: Catalog, folds: np.ndarray, labels: list[str]) -> None:
+    numbers = np.unique(folds)
+    if len(numbers) < 2:
+        raise FoldError(
+            f"{catalog.table_path}: its fold column holds only fold {numbers[0]}; cross-validation needs two or more "
+            "(another data.fold_col has the folds drawn)"
+        )
+    names = np.array(labels, dtype=object)
+    for fold in numbers:
+        missing = sorted(set(labels) - set(names[folds != fold]))
+        if missing:
+            raise FoldError(
+                f"{catalog.table_path}: its fold column puts every row of class {missing[0]!r} in fold {fold}, "
+                "so that fold's model can't learn it; spread its rows over the folds"
+            )

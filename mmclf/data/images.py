@@ -1,0 +1,203 @@
+"""Pictures: safe decoding, and the recipe's two transforms.
+
+Train: Resize(img_size + 32) -> RandomResizedCrop(img_size) -> RandomHorizontalFlip -> tensor -> normalise.
+Eval: Resize(img_size) -> CenterCrop(img_size) -> tensor -> normalise. Both resizes act on the shorter side.
+
+Views stay uint8 until they are on the model's device: a quarter of the bytes from worker to model.
+"""
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from ..errors import PictureError
+
+# enlargement before the random crop, in pixels (the recipe's Resize(img_size + 32))
+TRAIN_MARGIN = 32
+CROP_SCALE = [0.08, 1.0]  # torchvision's defaults, which the recipe keeps
+CROP_RATIO = [3 / 4, 4 / 3]
+# a picture more elongated than this would be resized to gigabytes before its crop
+MAX_ELONGATION = 100
+MAX_PIXELS = 178_956_970  # where Pillow refuses a decompression bomb; some packages switch its check off
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a picture file.
+
+    Raises:
+        PictureError: it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path.name}: can't be read: {error.strerror}") from None
+
+
+def load_picture(path: Path) -> Image.Image:
+    """Read and decode a picture file; see `decode_picture`."""
+    return decode_picture(read_file(path), path.name)
+
+
+def decode_picture(content: bytes, name: str, *, draft: int | None = None) -> Image.Image:
+    """Decode a picture to RGB, upright by its EXIF orientation, transparency on white.
+
+    Args:
+        content: of the file.
+        name: of the file, for messages.
+        draft: a side in pixels. A JPEG whose shorter side is at least four times as long is decoded at a half, a
+            quarter or an eighth of its size, but never to less than twice this side: several times faster, and a view
+            of at most `draft` pixels made from it differs by less than a grey level on average (see the tests).
+
+    Raises:
+        PictureError: the content is damaged, no picture, or unreasonably large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about metadata that doesn't matter here
+            with Image.open(io.BytesIO(content)) as opened:
+                width, height = opened.size
+                if width * height > MAX_PIXELS:
+                    raise PictureError(f"{name}: {width} x {height} pixels are too many (at most {MAX_PIXELS:,})")
+                if max(width, height) > MAX_ELONGATION * min(width, height):
+                    raise PictureError(f"{name}: {width} x {height} pixels are too elongated to be a picture")
+                if draft is not None:
+                    scale = 2 * draft / min(width, height)
+                    opened.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))  # JPEG only
+                opened.load()
+                return _to_rgb(_upright(opened))
+    except PictureError:
+        raise
+    # Pillow's plugins raise nearly anything on a damaged file
+    except Exception as error:
+        reason = re.sub(r" ?<_io.BytesIO object at \w+>", "", str(error)) or type(error).__name__
+        raise PictureError(f"{name}: {reason}") from None
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # damaged EXIF data in a PNG or WebP; the pixels are fine
+        return picture
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to white
+        return Image.fromarray((np.asarray(picture, dtype=np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        ground = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(ground, picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """The recipe's transforms for one backbone.
+
+    Attributes:
+        img_size: side of the output, in pixels.
+        mean, std: per channel, on the 0..1 scale.
+        interpolation: of both resizes and the random crop ("bicubic", "bilinear", ...).
+    """
+
+    img_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+
+    def eval_view(self, picture: Image.Image) -> torch.Tensor:
+        """uint8 (3, img_size, img_size): the centre of the picture."""
+        functional, mode = _torchvision(self.interpolation)
+        resized = functional.resize(picture, [self.img_size], interpolation=mode)
+        return _to_tensor(functional.center_crop(resized, [self.img_size, self.img_size]))
+
+    def enlarge(self, picture: Image.Image) -> Image.Image:
+        """The picture with img_size + 32 pixels on its shorter side: what every random crop is cut from."""
+        functional, mode = _torchvision(self.interpolation)
+        resized: Image.Image = functional.resize(picture, [self.img_size + TRAIN_MARGIN], interpolation=mode)
+        return resized
+
+    def random_view(self, enlarged: Image.Image, seed: int) -> torch.Tensor:
+        """uint8 (3, img_size, img_size): a random crop, flipped every second time; `seed` alone decides.
+
+        Args:
+            enlarged: made by `enlarge`.
+            seed: of crop and flip.
+        """
+        functional, mode = _torchvision(self.interpolation)
+        generator = torch.Generator().manual_seed(seed)
+        top, left, height, width = _random_crop(enlarged.height, enlarged.width, generator)
+        flip = bool(torch.rand(1, generator=generator) < 0.5)
+        view = functional.resized_crop(enlarged, top, left, height, width, [self.img_size] * 2, interpolation=mode)
+        return _to_tensor(functional.horizontal_flip(view) if flip else view)
+
+    def placeholder(self) -> torch.Tensor:
+        """uint8 (3, img_size, img_size): black."""
+        return torch.zeros(3, self.img_size, self.img_size, dtype=torch.uint8)
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 (n, 3, height, width) -> float32 of the same shape, as the backbone was trained on."""
+        functional, _ = _torchvision(self.interpolation)
+        scaled = functional.to_dtype(images, torch.float32, scale=True)
+        normalised: torch.Tensor = functional.normalize(scaled, list(self.mean), list(self.std), inplace=True)
+        return normalised
+
+
+def _random_crop(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random crop.
+
+    The draws of torchvision's RandomResizedCrop, to the bit, from a generator of their own: torchvision's come from
+    the global one, which belongs to the model's dropout, perhaps in another thread.
+    """
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return torch.empty(1).uniform_(low, high, generator=generator)
+
+    log_ratio = torch.log(torch.tensor(CROP_RATIO))
+    for _ in range(10):
+        area = height * width * uniform(*CROP_SCALE).item()
+        ratio = torch.exp(uniform(log_ratio[0].item(), log_ratio[1].item())).item()
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
+            left = int(torch.randint(0, width - w + 1, (1,), generator=generator))
+            return top, left, h, w
+    # no draw fits: the largest crop in the middle whose ratio is allowed
+    w = min(width, round(height * CROP_RATIO[1]))
+    h = min(height, round(width / CROP_RATIO[0]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def _torchvision(interpolation: str) -> tuple[Any, Any]:
+    """The functions and the interpolation mode of torchvision.
+
+    Imported here, since it takes a second and a run on stored features needs no picture.
+    """
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional
+
+    return functional, InterpolationMode(interpolation)
+
+
+def _to_tensor(picture: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def flip(images: torch.Tensor) -> torch.Tensor:
+    """Horizontal flip of (n, 3, height, width); with CenterCrop the same as flipping the file."""
+    return images.flip(-1)
+
+
+def as_triple(values: Sequence[float]) -> tuple[float, float, float]:
+    """Three channel values from any sequence of three."""
+    red, green, blue = values
+    return float(red), float(green), float(blue)

@@ -1,0 +1,1 @@
+"""Matrices of probabilities, and what is computed from them."""

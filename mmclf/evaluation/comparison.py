@@ -1,0 +1,143 @@
+"""Which of two models is better, by the rows that neither of them was trained on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from ..errors import ComparisonError
+from .metrics import calibration_error, is_in_top_k, macro_f1, top_k
+from .probabilities import ProbabilityTable
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+SEED = 0
+TOP1, TOP3, OOF_TOP1, MACRO_F1 = "cv/top1_mean", "cv/top3_mean", "cv/oof_top1", "cv/macro_f1"
+METRICS = (TOP1, TOP3, OOF_TOP1, MACRO_F1)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of an out-of-fold matrix; the spread is over the folds."""
+
+    top1: float
+    top3: float
+    macro_f1: float
+    calibration_error: float
+
+
+def figures_of(table: ProbabilityTable) -> Figures:
+    """All rows together; the table needs labels."""
+    probabilities, targets = table.probabilities, table.targets()
+    return Figures(
+        top_k(probabilities, targets, 1),
+        top_k(probabilities, targets, 3),
+        macro_f1(probabilities, targets),
+        calibration_error(probabilities, targets),
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better the challenger is.
+
+    Attributes:
+        metric: what was compared.
+        rows: number of rows.
+        value: challenger less champion.
+        low, high: the 95 % interval.
+    """
+
+    metric: str
+    rows: int
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the whole interval is above zero."""
+        return self.low > 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.metric}: {100 * self.value:+.2f} points, {LEVEL:.0%} interval {100 * self.low:+.2f} to "
+            f"{100 * self.high:+.2f} ({self.rows:,} rows, paired bootstrap)"
+        )
+
+
+def compare(challenger: ProbabilityTable, champion: ProbabilityTable, metric: str) -> Difference:
+    """Paired bootstrap over the rows: percentile interval of the difference, 10,000 resamples, fixed seed.
+
+    Rows are drawn with replacement, and both models are judged on the same drawn rows (Efron and Tibshirani, An
+    Introduction to the Bootstrap, 1993). A draw of n rows is a multinomial draw of how often each kind of row occurs,
+    so it costs the number of kinds (right/wrong by the one and the other), not of rows.
+
+    Args:
+        challenger: out of fold.
+        champion: out of fold, of the same rows, labels and folds; the order may differ.
+        metric: one of METRICS; the cv/ means over folds are compared by their rows.
+
+    Raises:
+        ComparisonError: other rows, labels or folds, or an unknown metric.
+    """
+    if metric not in METRICS:
+        raise ComparisonError(f"--metric: found {metric!r}; it should be one of {', '.join(METRICS)}")
+    row_of = {i: row for row, i in enumerate(champion.ids)}
+    if set(row_of) != set(challenger.ids):
+        raise ComparisonError(f"other rows: {len(challenger):,} out of fold here, {len(champion):,} there")
+    order = [row_of[i] for i in challenger.ids]
+    labels, folds = champion.labels or [], champion.folds
+    if [labels[row] for row in order] != list(challenger.labels or ()):
+        raise ComparisonError("other labels")
+    if folds is None or challenger.folds is None or (folds[order] != challenger.folds).any():
+        raise ComparisonError("other folds")
+    column_of = {name: column for column, name in enumerate(champion.classes)}
+    other = champion.probabilities[order][:, [column_of[name] for name in challenger.classes]]
+    targets, ours = challenger.targets(), challenger.probabilities
+    rng = np.random.default_rng(SEED)
+    if metric == MACRO_F1:
+        value, draws = _f1_draws(ours, other, targets, rng)
+    else:
+        k = 3 if metric == TOP3 else 1
+        gain = is_in_top_k(ours, targets, k).astype(int) - is_in_top_k(other, targets, k)
+        value, draws = _draws(gain, rng, lambda kinds, counts: counts @ kinds / len(targets))
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Difference(metric, len(targets), value, float(low), float(high))
+
+
+def _draws(
+    kinds: np.ndarray, rng: np.random.Generator, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> tuple[float, np.ndarray]:
+    """The statistic of the rows and of the resamples, each row given by its kind."""
+    distinct, counts = np.unique(kinds, axis=0, return_counts=True)
+    total = int(counts.sum())
+    value = float(statistic(distinct, counts[None])[0])
+    parts = []
+    for _ in range(0, RESAMPLES, 500):  # in parts, for the memory
+        drawn = rng.multinomial(total, counts / total, size=500)
+        parts.append(statistic(distinct, drawn))
+    return value, np.concatenate(parts)
+
+
+def _f1_draws(
+    ours: np.ndarray, other: np.ndarray, targets: np.ndarray, rng: np.random.Generator
+) -> tuple[float, np.ndarray]:
+    classes = ours.shape[1]
+    kinds = np.stack([targets, ours.argmax(axis=1), other.argmax(axis=1)], axis=1)
+
+    def statistic(distinct: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        rows = np.arange(len(distinct))
+        truth, *predictions = (csr_array((np.ones(len(rows)), (rows, c)), (len(rows), classes)) for c in distinct.T)
+        scores = []
+        for predicted in predictions:
+            hits = counts @ truth.multiply(predicted).tocsr()
+            both = counts @ truth + counts @ predicted
+            f1 = 2 * hits / np.maximum(both, 1)
+            scores.append(f1.sum(axis=1) / np.maximum((both > 0).sum(axis=1), 1))
+        gain: np.ndarray = scores[0] - scores[1]
+        return gain
+
+    return _draws(kinds, rng, statistic)

@@ -1,0 +1,1 @@
+"""The towers, the head, and the features between them."""

@@ -1,0 +1,137 @@
+"""Checkpoints: `weights.safetensors` and `meta.json` in a folder, written whole or not at all.
+
+A stage-1 checkpoint holds the head and the identity of the frozen backbone. A stage-2 checkpoint holds the
+fine-tuned towers too.
+"""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..config import Config
+from ..data.images import Transform
+from ..errors import CheckpointError
+from .classifier import Classifier, FeatureClassifier, Head
+from .identity import BackboneIdentity
+
+WEIGHTS, META = "weights.safetensors", "meta.json"
+HEAD, TOWERS = "head.", "backbone.clip."
+
+
+class CheckpointMeta(BaseModel):
+    """All that is needed to use the weights, besides the backbone that a stage-1 checkpoint names.
+
+    Attributes:
+        format: of this file; 1.
+        stage: "stage1" or "stage2".
+        fold: number of the fold that the model was validated on.
+        classes: labels in the order of the logits.
+        id_col, label_col, text_cols: columns of the table that it was trained on.
+        backbone: identity of the pretrained backbone.
+        transform: img_size, mean, std and interpolation of the pictures.
+        config: the resolved configuration.
+        metrics: figures of the epoch that the weights come from.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    stage: Literal["stage1", "stage2"]
+    fold: int
+    classes: tuple[str, ...]
+    id_col: str
+    label_col: str
+    text_cols: tuple[str, ...]
+    backbone: BackboneIdentity
+    transform: Transform
+    config: Config
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with weights, and what is known of them."""
+
+    folder: Path
+    meta: CheckpointMeta
+
+    @property
+    def has_towers(self) -> bool:
+        """Whether the towers were trained and lie in the checkpoint."""
+        return self.meta.stage == "stage2"
+
+    def tensors(self, prefix: str) -> dict[str, torch.Tensor]:
+        """The weights whose names start with `prefix`, without it, on the CPU.
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+        """
+        path = self.folder / WEIGHTS
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: missing or damaged ({error}); train this fold again") from None
+
+
+def save_checkpoint(folder: Path, model: Classifier | FeatureClassifier, meta: CheckpointMeta) -> None:
+    """Write a checkpoint folder: complete, or not there at all. A former one at this place is replaced."""
+    state = {k: v for k, v in model.state_dict().items() if k.startswith(HEAD) or meta.stage == "stage2"}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, draft / WEIGHTS)
+        (draft / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.replace(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read and check `meta.json`; the weights are read when they are needed.
+
+    Raises:
+        CheckpointError: no such file, or not one that this version reads.
+    """
+    path = folder / META
+    try:
+        return Checkpoint(folder, CheckpointMeta.model_validate_json(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read ({error.strerror}); is the run complete?") from None
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{path}: {key}: {first['msg']}; written by another version of mmclf?") from None
+
+
+def load_head(head: Head, checkpoint: Checkpoint) -> None:
+    """Load a checkpoint's head, strictly.
+
+    Raises:
+        CheckpointError: its shapes differ (other classes, hidden_dim or feature widths).
+    """
+    _load_strictly(head, checkpoint.tensors(HEAD), checkpoint)
+
+
+def build_head(identity: BackboneIdentity, config: Config, classes: int) -> Head:
+    """A new head of the configured size for these towers; initialised from torch's global generator."""
+    features = identity.image_dim + identity.text_dim
+    return Head(features, config.model.hidden_dim, classes, config.model.dropout)
+
+
+def _load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], checkpoint: Checkpoint) -> None:
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise CheckpointError(f"{checkpoint.folder}: its head doesn't fit: {reason}") from None

@@ -1,0 +1,1 @@
+"""All that MLflow keeps: runs, their artifacts, registered models."""

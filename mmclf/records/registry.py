@@ -1,0 +1,123 @@
+"""The model registry: versions of a model with the aliases `champion` and `previous`."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import yaml
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from ..errors import RegistryError
+from ..scoring.bundle import BUNDLE, Bundle, open_bundle
+from .runs import download_folder, local_path, quiet_mlflow
+
+CHAMPION, PREVIOUS = "champion", "previous"
+DEMO = "demo"  # tag of versions that the demo registered
+MODELS = "models:/"
+DEFAULT_NAME = "mmclf"
+# what the registry says of a model with this name as a whole
+ABOUT = (
+    "Products classified from pictures and text. `champion` is the best version by cross-validation, `previous` the "
+    "champion before it. Each version's description is its model card."
+)
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version, and its bundle on this machine."""
+
+    version: ModelVersion
+    bundle: Bundle
+
+    @property
+    def label(self) -> str:
+        """Name and number, as `mmclf version 3`."""
+        return f"{self.version.name} version {self.version.version}"
+
+
+def find_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    """The version with this alias; None where there is no such model or alias."""
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException:
+        return None
+
+
+def open_model(client: MlflowClient, uri: str) -> RegisteredModel:
+    """The model of a `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+    Raises:
+        RegistryError: there is no such version, or it is no model of mmclf.
+        BundleError: its files are incomplete.
+    """
+    name, at, alias = uri.removeprefix(MODELS).partition("@")
+    if not at:
+        name, _, number = name.partition("/")
+        if not number:
+            raise RegistryError(
+                f"--model: {uri}: give an alias or a version, {MODELS}{name}@{CHAMPION} or {MODELS}{name}/1"
+            )
+    try:
+        version = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, number)
+    except MlflowException:
+        raise RegistryError(
+            f"--model: {uri}: not in the registry of {mlflow.get_registry_uri()}; `register` puts models there"
+        ) from None
+    folder = local_path(client.get_model_version_download_uri(version.name, version.version))
+    if folder is None:
+        with quiet_mlflow():
+            whole = f"{MODELS}{version.name}/{version.version}"
+            place = download_folder() / f"{version.name}-{version.version}"
+            folder = Path(mlflow.artifacts.download_artifacts(whole, dst_path=str(place)))
+    return RegisteredModel(version, open_bundle(_bundle_folder(folder, uri)))
+
+
+def add_version(
+    client: MlflowClient, name: str, bundle: Path, card: str, tags: Mapping[str, str], run_id: str
+) -> ModelVersion:
+    """Log a bundle as the model of the active run and register it; without an alias at first.
+
+    Args:
+        client: of the store.
+        name: of the registered model, made where it doesn't exist.
+        bundle: its folder; copied.
+        card: the model card, which becomes the version's description.
+        tags: of the version.
+        run_id: the active run.
+
+    Raises:
+        RegistryError: the registry refuses the name.
+    """
+    with quiet_mlflow():
+        from .serving import log_model  # importing MLflow's pyfunc takes a second, which infer doesn't need
+
+        info = log_model(bundle, metadata={"mmclf": dict(tags)})
+        try:
+            with contextlib.suppress(MlflowException):
+                client.create_registered_model(name, description=ABOUT)
+            version = client.create_model_version(
+                name, info.model_uri, run_id=run_id, tags=dict(tags), description=card, model_id=info.model_id
+            )
+        except MlflowException as error:
+            raise RegistryError(f"--name: {name!r}: {error.message}") from None
+    return version
+
+
+def crown(client: MlflowClient, version: ModelVersion, former: ModelVersion | None) -> None:
+    """Give a version the alias `champion`; the former champion becomes `previous`."""
+    if former is not None and former.version != version.version:
+        client.set_registered_model_alias(version.name, PREVIOUS, former.version)
+    client.set_registered_model_alias(version.name, CHAMPION, version.version)
+
+
+def _bundle_folder(folder: Path, uri: str) -> Path:
+    try:
+        description: dict[str, Any] = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        return folder / str(description["flavors"]["python_function"]["artifacts"][BUNDLE]["path"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        raise RegistryError(f"--model: {uri}: is a model, but not one of mmclf") from None

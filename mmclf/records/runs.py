@@ -1,0 +1,218 @@
+"""Runs and their artifacts, found again in MLflow; how they are recorded stands in tracking.py."""
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from ..errors import RunError
+from ..model.checkpoint import META, Checkpoint, open_checkpoint
+
+CHECKPOINT, OOF, PREDICTIONS = "checkpoint", "oof.parquet", "probabilities.parquet"
+PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+
+
+def connect() -> MlflowClient:
+    """The client of the configured store, which is made here if it doesn't exist yet.
+
+    Several processes that open a store that doesn't exist yet corrupt it: call this once before any are started.
+
+    Raises:
+        RunError: the store can't be reached.
+    """
+    for name in ("mlflow", "alembic"):  # their notes about migrations and system metrics
+        logging.getLogger(name).setLevel(logging.WARNING)
+    client = MlflowClient()
+    try:
+        client.search_experiments(max_results=1)
+    except Exception as error:  # every backend raises its own
+        raise RunError(
+            f"MLflow: the store {mlflow.get_tracking_uri()} can't be opened ({str(error).splitlines()[0][:300]}); "
+            "check MLFLOW_TRACKING_URI"
+        ) from None
+    return client
+
+
+def current_experiment(client: MlflowClient) -> str:
+    """Id of the experiment that a run started now belongs to.
+
+    Raises:
+        RunError: the run or experiment that the environment names doesn't exist.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id:
+        return str(get_run(client, run_id).info.experiment_id)
+    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return os.environ["MLFLOW_EXPERIMENT_ID"]
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if name:
+        known = client.get_experiment_by_name(name)
+        return str(known.experiment_id) if known else str(client.create_experiment(name))
+    return "0"
+
+
+def get_run(client: MlflowClient, run_id: str) -> Run:
+    """A run by its id.
+
+    Raises:
+        RunError: there is no such run in the store.
+    """
+    try:
+        return client.get_run(run_id)
+    except MlflowException:
+        raise RunError(
+            f"run {run_id!r}: not in the store {mlflow.get_tracking_uri()}; copy the id from `mlflow ui`, or leave the "
+            "option out to take the newest one that fits"
+        ) from None
+
+
+def get_stage_run(client: MlflowClient, run_id: str, stages: Sequence[str]) -> Run:
+    """A finished parent run of one of these stages.
+
+    Raises:
+        RunError: no such run, of another kind, or not finished.
+    """
+    run = get_run(client, run_id)
+    stage = run.data.tags.get("stage", "")
+    if stage not in stages or run.data.tags.get("role", "parent") != "parent":
+        kind = "a fold of " + stage if run.data.tags.get("role") == "fold" else stage or "no run of mmclf"
+        raise RunError(f"run {run_id}: is {kind}; give a run of {' or '.join(stages)}")
+    if run.info.status != "FINISHED":
+        raise RunError(f"run {run_id}: is {run.info.status.lower()}, not finished; run it again or choose another")
+    return run
+
+
+def newest_runs(client: MlflowClient, experiment: str, stage: str) -> Iterator[Run]:
+    """Finished runs of a stage (its parents), the newest first."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment],
+            f"tags.stage = '{stage}' and attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        yield from (run for run in page if run.data.tags.get("role", "parent") == "parent")
+        token = page.token
+        if not token:
+            return
+
+
+def fold_checkpoints(client: MlflowClient, parent: Run, fold: int | None = None) -> list[Checkpoint]:
+    """The best checkpoints of a stage run's finished folds, in the order of the folds.
+
+    Args:
+        client: of the store.
+        parent: a stage1 or stage2 run.
+        fold: only this one.
+
+    Raises:
+        RunError: it has no finished fold, or not this one.
+        CheckpointError: a checkpoint can't be read.
+    """
+    found: dict[int, Checkpoint] = {}
+    for child in finished_folds(client, parent.info.run_id):
+        number = int(child.data.tags["fold"])
+        if number not in found and fold in (None, number):
+            found[number] = open_checkpoint(artifact_path(child, CHECKPOINT, META))
+    if not found:
+        wanted = "finished folds" if fold is None else f"finished fold {fold}"
+        raise RunError(f"run {parent.info.run_id}: has no {wanted}")
+    return [found[number] for number in sorted(found)]
+
+
+def finished_folds(client: MlflowClient, run_id: str) -> list[Run]:
+    """The finished fold runs of a stage run, the newest first."""
+    found = client.search_runs(
+        [client.get_run(run_id).info.experiment_id],
+        f"tags.mlflow.parentRunId = '{run_id}' and tags.role = 'fold' and attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1000,
+    )
+    return list(found)
+
+
+def artifact_path(run: Run, name: str, *members: str) -> Path:
+    """Where an artifact of a run lies on this machine: in place in a local store, else downloaded.
+
+    `download_artifacts` copies even a local artifact to a temporary folder that nobody deletes (1.7 GB for
+    each ViT-L/14 checkpoint), so local ones are opened where they are, and downloads go to one folder that
+    lasts as long as the process.
+
+    Args:
+        run: the run.
+        name: path of the artifact in the run.
+        members: files that must be there, if `name` is a folder.
+
+    Raises:
+        RunError: the artifact isn't there.
+    """
+    base = local_path(run.info.artifact_uri)
+    if base is not None:
+        path = base / name
+    else:
+        try:
+            path = Path(
+                mlflow.artifacts.download_artifacts(
+                    run_id=run.info.run_id, artifact_path=name, dst_path=str(download_folder() / run.info.run_id)
+                )
+            )
+        except Exception as error:  # every artifact store raises its own
+            raise RunError(f"run {run.info.run_id}: {name} can't be downloaded: {str(error)[:300]}") from None
+    for file in [path, *(path / member for member in members)]:
+        if not file.exists():
+            raise RunError(
+                f"run {run.info.run_id}: its artifact {file} is missing; was the run folder moved or cleaned?"
+            )
+    return path
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder that an artifact URI names on this machine; None where it is elsewhere."""
+    parts = urllib.parse.urlparse(uri)
+    return Path(urllib.request.url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+
+
+_downloads: list[Path] = []
+
+
+def download_folder() -> Path:
+    """Where downloads go; it is deleted when the process ends."""
+    if not _downloads:
+        import atexit
+
+        _downloads.append(Path(tempfile.mkdtemp(prefix="mmclf-")))
+        atexit.register(shutil.rmtree, _downloads[0], ignore_errors=True)
+    return _downloads[0]
+
+
+@contextlib.contextmanager
+def quiet_mlflow() -> Iterator[None]:
+    """MLflow's advice about what is as it should be, and its bars for local copies, stay off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("mlflow", "mlflow.pyfunc", "mlflow.models.model")]
+    levels = [logger.level for logger in loggers]
+    bar = os.environ.get(PROGRESS_BAR)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    os.environ[PROGRESS_BAR] = "false"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.environ.pop(PROGRESS_BAR)
+        if bar is not None:
+            os.environ[PROGRESS_BAR] = bar
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""The machine and the process: device, precision, processes, progress, speed, seeds."""

@@ -1,0 +1,1 @@
+"""Trained models applied to rows: of a table, of a request, of a bundle."""

@@ -1,0 +1,209 @@
+"""The models that score: checkpoints with their backbones, loaded when it is their turn.
+
+Checkpoints that share a frozen backbone are scored by it in one pass; a fine-tuned one, another size or another length
+of text needs a pass of its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from ..config import DataConfig, InferConfig
+from ..errors import CheckpointError
+from ..model.backbone import Backbone, load_backbone
+from ..model.checkpoint import TOWERS, Checkpoint, build_head, load_head
+from ..model.classifier import Classifier, Head
+from ..model.identity import tokenizer_digest
+from ..runtime.device import Precision
+
+
+@dataclass(frozen=True)
+class Member:
+    """One checkpoint at one size of the pictures, and what its probabilities count."""
+
+    checkpoint: Checkpoint
+    img_size: int
+    max_len: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Members that one backbone scores together."""
+
+    members: tuple[Member, ...]
+
+    @property
+    def img_size(self) -> int:
+        """Side of the pictures in pixels."""
+        return self.members[0].img_size
+
+    @property
+    def max_len(self) -> int:
+        """Tokens of text."""
+        return self.members[0].max_len
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model of a pass, its heads in the order of the members, and a digest of its tokenizer."""
+
+    model: Classifier
+    heads: list[Head]
+    tokenizer: str
+
+
+def members_of(
+    checkpoints: Sequence[Checkpoint], data: DataConfig, infer: InferConfig, share: float = 1.0
+) -> list[Member]:
+    """The folds of a run at all sizes, counting the same, `share` together.
+
+    Raises:
+        CheckpointError: no checkpoint, or checkpoints with different classes.
+    """
+    check_classes(checkpoints)
+    sizes = list(dict.fromkeys(infer.img_sizes or [data.img_size]))
+    weight = share / (len(checkpoints) * len(sizes))
+    return [Member(checkpoint, size, data.max_len, weight) for size in sizes for checkpoint in checkpoints]
+
+
+class FoldModels:
+    """What scores, one backbone in memory at a time, or as many as there is room for.
+
+    Attributes:
+        classes: labels in the order of the probabilities.
+        passes: in the order they are best taken in.
+        device: where the models are.
+    """
+
+    def __init__(
+        self, members: Sequence[Member], *, device: torch.device, precision: Precision, keep: bool = False
+    ) -> None:
+        """
+        Args:
+            members: at least one, all of the same classes.
+            device: for the models.
+            precision: of the towers.
+            keep: hold the models of several passes, for a service that is asked again and again: each one whose size
+                again is still free afterwards. Else only the last.
+
+        Raises:
+            CheckpointError: no member, or members with different classes.
+        """
+        check_classes([member.checkpoint for member in members])
+        self.classes = members[0].checkpoint.meta.classes
+        self.passes = [Pass(tuple(group)) for group in _by_backbone(members)]
+        self.device = device
+        self._precision = precision
+        self._keep = keep
+        self._loaded: dict[int, Loaded] = {}  # by the number of the pass
+
+    def load(self, number: int) -> Loaded:
+        """The model of a pass. Of the others, those that mustn't stay are let go, or their memory is used again.
+
+        Raises:
+            BackboneError: the backbone can't be loaded.
+            CheckpointError: a checkpoint can't be read, or doesn't fit.
+        """
+        if number not in self._loaded:
+            chosen = self.passes[number]
+            first = chosen.members[0].checkpoint
+            former = None
+            if self._loaded and not (self._keep and self._has_room()):
+                former = self._loaded.popitem()[1].model.backbone
+                if not fits(former, first, chosen.img_size):
+                    former = None  # its memory is needed now
+            backbone = restore_backbone(first, chosen.img_size, reuse=former).to(self.device)
+            heads = []
+            for member in chosen.members:
+                meta = member.checkpoint.meta
+                head = build_head(backbone.identity, meta.config, len(meta.classes))
+                load_head(head, member.checkpoint)
+                heads.append(head.to(self.device).eval())
+            model = Classifier(backbone, heads[0], self._precision, clip_trainable=False).eval()
+            self._loaded[number] = Loaded(model, heads, tokenizer_digest(backbone.identity.name))
+        return self._loaded[number]
+
+    def _has_room(self) -> bool:
+        """Whether another model of the size of the last one leaves as much free as it takes."""
+        last = next(reversed(self._loaded.values())).model
+        size = sum(tensor.nbytes for tensor in last.state_dict().values())
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+        else:
+            free = int(psutil.virtual_memory().available)
+        return bool(free > 2 * size)
+
+
+def fits(backbone: Backbone, checkpoint: Checkpoint, img_size: int) -> bool:
+    """Whether a checkpoint's fine-tuned towers can be loaded into this backbone, whatever its weights."""
+    here, there = backbone.identity, checkpoint.meta.backbone
+    same = (here.name, here.pretrained, backbone.transform.img_size) == (there.name, there.pretrained, img_size)
+    return same and checkpoint.has_towers
+
+
+def restore_backbone(checkpoint: Checkpoint, img_size: int, *, reuse: Backbone | None = None) -> Backbone:
+    """The backbone that a checkpoint's head was trained on: fine-tuned, or the frozen one it names.
+
+    Args:
+        checkpoint: of either stage.
+        img_size: side of the pictures; position embeddings are resized to it.
+        reuse: a backbone that isn't needed any more and `fits`: the weights are loaded into it.
+
+    Raises:
+        BackboneError: the frozen backbone can't be loaded.
+        CheckpointError: it is no longer the one that the head was trained on, or the weights don't fit.
+    """
+    identity = checkpoint.meta.backbone
+    backbone = reuse or load_backbone(
+        identity.name,
+        identity.pretrained or None,
+        img_size,
+        load_weights=not checkpoint.has_towers,
+        widths=(identity.image_dim, identity.text_dim) if img_size == checkpoint.meta.transform.img_size else None,
+    )
+    if checkpoint.has_towers:
+        backbone.load_towers(checkpoint.tensors(TOWERS), checkpoint.meta.transform.img_size)
+    elif not backbone.identity.same_weights(identity):
+        raise CheckpointError(
+            f"{identity.name}: its weights are not the ones that {checkpoint.folder} was trained on (SHA-256 "
+            f"{backbone.identity.weights_sha256[:12]}, then {identity.weights_sha256[:12]}); put the former "
+            "weights back, or train stage 1 again"
+        )
+    return backbone
+
+
+def check_classes(checkpoints: Sequence[Checkpoint]) -> None:
+    """All checkpoints name the same classes in the same order.
+
+    Raises:
+        CheckpointError: they don't, or there is none.
+    """
+    if not checkpoints:
+        raise CheckpointError("the run has no finished fold, so there is nothing to score with")
+    first = checkpoints[0]
+    for other in checkpoints[1:]:
+        if other.meta.classes != first.meta.classes:
+            differing = sorted(set(other.meta.classes) ^ set(first.meta.classes))
+            raise CheckpointError(f"{other.folder}: its classes differ from those of {first.folder}: {differing[:5]}")
+
+
+def _by_backbone(members: Sequence[Member]) -> Iterator[list[Member]]:
+    """Members that can share one pass, together: frozen towers of the same weights, at the same size and length.
+
+    The sizes come one after another, since a backbone is built for one of them.
+    """
+    for size in dict.fromkeys(member.img_size for member in members):
+        frozen: dict[tuple[str, int], list[Member]] = {}
+        for member in members:
+            meta = member.checkpoint.meta
+            if member.img_size != size:
+                continue
+            if member.checkpoint.has_towers:
+                yield [member]
+            else:
+                key = meta.backbone.activation + meta.backbone.weights_sha256, member.max_len
+                frozen.setdefault(key, []).append(member)
+        yield from frozen.values()

@@ -1,0 +1,1 @@
+"""Catalogues that outgrow one machine."""

@@ -1,0 +1,146 @@
+"""The cache folder: what was computed once and may be needed again. Everything in it can be deleted at any time.
+
+    features/<space>/     features of frozen towers; see features.py
+    pictures/<space>/     pictures decoded and resized; see pictures.py
+    backbones/            what is known of a backbone without loading it; see identity.py
+
+It lies in MMCLF_CACHE_DIR, else in `mmclf` in XDG_CACHE_HOME or ~/.cache, and holds at most MMCLF_CACHE_GIB (20)
+GiB. When it is full, what was used longest ago goes; what this process has used stays, and nothing is added then.
+Files are written beside their place and renamed, so that processes share the folder without locks.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ConfigError
+from ..runtime.progress import say
+
+DEFAULT_GIB = 20.0
+GIB = 2**30
+# the folder is measured again after this share of the limit was added, since other processes add to it too
+RESCAN_SHARE = 1 / 64
+ABANDONED = 24 * 3600  # seconds after which a draft has no writer any more
+DESCRIPTION = "space.json"
+FEATURES, PICTURES, BACKBONES = "features", "pictures", "backbones"
+
+
+@dataclass
+class Entry:
+    """A file of the cache: its path, size in bytes and time of last use in seconds since 1970."""
+
+    path: Path
+    size: int
+    used: float
+
+
+class Cache:
+    """A cache folder with a limit. Nothing is made on disk before something is written."""
+
+    def __init__(self, root: Path, limit: int) -> None:
+        """`root` is the folder, `limit` the bytes that it may hold; 0 keeps nothing."""
+        self.root = root
+        self.limit = limit
+        self._born = time.time()
+        self._free: float | None = None  # bytes that may still be added before the folder is measured again
+        self._full = False
+
+    def reserve(self, size: int) -> bool:
+        """Whether `size` more bytes may be written now; makes room by deleting what other runs used longest ago."""
+        if self._full or size > self.limit:
+            return False
+        if self._free is None or size > self._free:
+            self._free = self._make_room(size)
+            if size > self._free:
+                self._full = True
+                if self.limit:
+                    say(
+                        f"note: the cache {self.root} is full ({self.limit / GIB:.3g} GiB) or its disk is; what is "
+                        "computed from here on isn't kept. Set MMCLF_CACHE_GIB or MMCLF_CACHE_DIR for more room"
+                    )
+                return False
+        self._free -= size
+        return True
+
+    def give_up(self, error: OSError) -> None:
+        """Write no more in this process, after a write that failed (a full or read-only disk)."""
+        if not self._full:
+            say(f"note: can't write to the cache {self.root} ({error.strerror}); going on without keeping results")
+        self._full = True
+
+    def touch(self, path: Path) -> None:
+        """Note that a file was used; to the hour, which spares most of the writes."""
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < self._born - 3600:
+                os.utime(path)
+
+    def entries(self) -> Iterator[Entry]:
+        """All files, drafts included."""
+        folders = [str(self.root)]
+        while folders:
+            with contextlib.suppress(OSError), os.scandir(folders.pop()) as found:
+                for item in found:
+                    with contextlib.suppress(OSError):  # another process has just deleted it
+                        if item.is_dir(follow_symlinks=False):
+                            folders.append(item.path)
+                        else:
+                            stat = item.stat(follow_symlinks=False)
+                            yield Entry(Path(item.path), stat.st_size, stat.st_mtime)
+
+    def _make_room(self, size: int) -> float:
+        """Delete what is too much or abandoned; returns the bytes that may be added before the next look."""
+        old, used = [], 0
+        for entry in self.entries():
+            used += entry.size
+            is_draft = entry.path.name.startswith(".")
+            if is_draft and entry.used < self._born - ABANDONED:
+                entry.path.unlink(missing_ok=True)
+                used -= entry.size
+            # `touch` notes a use to the hour only
+            elif entry.used < self._born - 3600 and not is_draft and entry.path.name != DESCRIPTION:
+                old.append(entry)
+        if used + size > self.limit:
+            old.sort(key=lambda entry: entry.used, reverse=True)
+            while old and used + size > 0.9 * self.limit:
+                entry = old.pop()
+                entry.path.unlink(missing_ok=True)
+                used -= entry.size
+        room = min(self.limit - used, self._disk_room())
+        step = self.limit * RESCAN_SHARE
+        return room if room < size else min(room, max(step, size))
+
+    def _disk_room(self) -> float:
+        """Bytes that leave a twentieth of the disk free."""
+        folder = next((p for p in (self.root, *self.root.parents) if p.exists()), self.root)
+        with contextlib.suppress(OSError):
+            disk = shutil.disk_usage(folder)
+            return disk.free - disk.total / 20
+        return float(self.limit)
+
+
+def open_cache() -> Cache:
+    """The cache that the environment names.
+
+    Raises:
+        ConfigError: MMCLF_CACHE_GIB is not a number, or negative.
+    """
+    text = os.environ.get("MMCLF_CACHE_GIB", "").strip() or str(DEFAULT_GIB)
+    try:
+        gib = float(text)
+    except ValueError:
+        gib = -1.0
+    if not 0 <= gib < float("inf"):
+        raise ConfigError(f"MMCLF_CACHE_GIB: found {text!r}; give a number of GiB, 0 to keep nothing")
+    return Cache(cache_folder(), int(gib * GIB))
+
+
+def cache_folder() -> Path:
+    """Where the cache lies."""
+    named = os.environ.get("MMCLF_CACHE_DIR", "").strip()
+    if named:
+        return Path(named).expanduser().resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmclf"

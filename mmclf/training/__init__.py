@@ -1,0 +1,1 @@
+"""Epochs, folds, and the record of a fold as files."""

@@ -1,0 +1,208 @@
+"""Rows from a client: whatever the order, number, company and spelling, and what is said of those that can't be scored.
+
+.venv/bin/python -m pytest tests/scoring/test_requests.py
+"""
+
+import base64
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mmclf.config import build_config
+from mmclf.errors import RowError
+from mmclf.runtime import device
+from mmclf.scoring import requests
+from mmclf.scoring.bundle import open_bundle, write_bundle
+from mmclf.scoring.fold_models import FoldModels, members_of
+from mmclf.scoring.predict import Scoring
+from mmclf.scoring.requests import RowScorer, explain
+from tests.checkpoints import save
+
+
+@pytest.fixture(scope="module")
+def bundle(tree, catalog, tmp_path_factory):
+    """Two fine-tuned folds."""
+    folder = tmp_path_factory.mktemp("rows")
+    config = build_config(tree)
+    checkpoints = [save(folder, config, catalog, fold, "stage2")[0] for fold in (0, 1)]
+    write_bundle(folder / "bundle", checkpoints, config, {})
+    return open_bundle(folder / "bundle")
+
+
+@pytest.fixture(scope="module")
+def scorer(bundle):
+    return RowScorer(bundle)
+
+
+@pytest.fixture(scope="module")
+def frame(catalog):
+    """The catalogue as a client sends it."""
+    pictures = [(catalog.image_root / names[0]).read_bytes() if names else None for names in catalog.pictures]
+    return pd.DataFrame({"title": catalog.texts, "description": None, "image": pictures})
+
+
+def score(scorer, frame, **options):
+    found = scorer.score(frame, **{"tta": True, "batch_size": 16} | options)
+    assert not found.problems
+    return found.probabilities
+
+
+@pytest.fixture(scope="module")
+def expected(bundle, catalog):
+    """From the files, as infer does it."""
+    config = bundle.config
+    where = device.pick_device()
+    models = FoldModels(
+        members_of(bundle.checkpoints, config.data, config.infer),
+        device=where,
+        precision=device.pick_precision(where, config.train.amp),
+    )
+    return np.concatenate([part for _, part in Scoring(catalog, models, config.data, config.infer, quiet=True)])
+
+
+def test_rows_are_scored_as_files_are(scorer, frame, expected):
+    np.testing.assert_allclose(score(scorer, frame), expected, atol=1e-6)
+
+
+def test_order_number_and_company_change_nothing(scorer, frame, expected):
+    """On a CPU in bfloat16 too, where a row alone, or beside longer texts, would come out differently."""
+    order = np.random.default_rng(0).permutation(len(frame))
+    np.testing.assert_allclose(score(scorer, frame.iloc[order], batch_size=7), expected[order], atol=1e-5)
+    alone = [score(scorer, frame.iloc[[row]])[0] for row in range(20)]
+    np.testing.assert_allclose(alone, expected[:20], atol=1e-5)
+
+
+def test_an_empty_frame_gives_none(scorer, frame):
+    assert score(scorer, frame.iloc[:0]).shape == (0, len(scorer.bundle.classes))
+
+
+def test_bytes_base64_and_lists_are_the_same(scorer, frame, expected):
+    some = frame[frame.image.notna()].head(4)
+    content = list(some.image)
+    encoded = [base64.b64encode(c).decode() for c in content]
+    for pictures in (
+        encoded,
+        [base64.encodebytes(c).decode() for c in content],  # with line breaks
+        [f"data:image/png;base64,{e}" for e in encoded],
+        [bytearray(c) for c in content],
+        [[c] for c in content],
+        [np.array([c, None], dtype=object) for c in content],
+        [[e, e] for e in encoded],  # `first` looks at the first
+    ):
+        np.testing.assert_allclose(score(scorer, some.assign(image=pictures)), expected[some.index], atol=1e-5)
+
+
+def test_only_text_only_picture_and_neither(scorer, frame):
+    both = frame[frame.image.notna()].head(3)
+    text = score(scorer, both[["title"]])
+    picture = score(scorer, both[["image"]])
+    assert not np.allclose(text, picture, atol=1e-3)
+    for missing in (None, np.nan, pd.NA, ""):
+        emptied = pd.Series([missing] * 3, both.index, dtype=object)
+        np.testing.assert_allclose(score(scorer, both.assign(image=emptied)), text, atol=1e-5)
+        np.testing.assert_allclose(score(scorer, both.assign(title=emptied)), picture, atol=1e-5)
+    nothing = score(scorer, pd.DataFrame({"title": [None, ""]}))
+    np.testing.assert_allclose(nothing[0], nothing[1])
+
+
+def test_several_pictures_are_averaged_where_the_model_does_so(bundle, frame, tmp_path):
+    config = bundle.config.model_copy(
+        update={"data": bundle.config.data.model_copy(update={"multi_image_mode": "mean_pool"})}
+    )
+    write_bundle(tmp_path / "b", bundle.checkpoints, config, {})
+    pooled = RowScorer(open_bundle(tmp_path / "b"))
+    first, second = frame[frame.image.notna()].image.iloc[:2]
+    columns = pd.DataFrame({"title": ["x"], "image": [first], "image_2": [second]})
+    listed = pd.DataFrame({"title": ["x"], "image": [[first, second]]})
+    one = pd.DataFrame({"title": ["x"], "image": [first]})
+    np.testing.assert_allclose(score(pooled, columns), score(pooled, listed), atol=1e-6)
+    assert np.abs(score(pooled, columns) - score(pooled, one)).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (b"no picture", r"^row 2: image: cannot identify image file$"),
+        ("http://127.0.0.1:1/x.jpg", r"^row 2: image: is not base64; .*paths and URLs are not opened"),
+        ("/etc/passwd", r"^row 2: image: "),
+        ("x.jpg", r"^row 2: image: is not base64"),
+        (5, r"^row 2: image: found int"),
+        ({"a": 1}, r"^row 2: image: found dict"),
+        ([b"no picture"], r"^row 2: image\[0\]: cannot identify"),
+    ],
+)
+def test_a_picture_that_is_none_is_named_by_its_row(scorer, frame, expected, cell, said):
+    some = frame[frame.image.notna()].head(3)
+    pictures = [some.image.iloc[0], cell, some.image.iloc[2]]
+    found = scorer.score(some.assign(image=pd.Series(pictures, some.index, dtype=object)), tta=True, batch_size=16)
+    assert list(found.problems) == [1]
+    assert pd.Series(found.problems).str.match(said).all(), found.problems
+    assert np.isnan(found.probabilities[1]).all()
+    np.testing.assert_allclose(found.probabilities[[0, 2]], expected[some.index[[0, 2]]], atol=1e-5)
+
+
+def test_a_text_that_is_none_is_named_and_surrogates_do_no_harm(scorer):
+    found = scorer.score(pd.DataFrame({"title": ["a \ud800 b", 5, None, True]}, dtype=object), tta=False, batch_size=4)
+    assert found.problems == {
+        1: "row 2: title: found 5, but it should be a text",
+        3: "row 4: title: found True, but it should be a text",
+    }
+    assert explain(found.problems, 4) == (
+        "2 rows of 4 can't be scored (rows count from 1): row 2: title: found 5, but it should be a text; "
+        "row 4: title: found True, but it should be a text. The others are fine: send them again without these."
+    )
+
+
+def test_long_lists_of_problems_are_cut():
+    message = explain({row: f"row {row + 1}: bad" for row in range(30)}, 30)
+    assert message.startswith("30 rows of 30")
+    assert message.endswith("row 10: bad; and 20 more.")
+
+
+def test_none_of_the_columns_is_an_error(scorer):
+    with pytest.raises(RowError, match=r"title, description, image.*found Title, picture"):
+        scorer.score(pd.DataFrame({"Title": ["x"], "picture": [b""]}), tta=True, batch_size=4)
+
+
+def test_no_path_is_opened(scorer, frame, catalog, monkeypatch):
+    """A name of a file that exists is no picture."""
+    path = next(catalog.image_root / names[0] for names in catalog.pictures if names)
+    score(scorer, frame.head(1))  # loads the models
+    monkeypatch.setattr("mmclf.data.images.read_file", lambda path: pytest.fail(f"opened {path}"))
+    monkeypatch.setattr("mmclf.data.pictures.read_file", lambda path: pytest.fail(f"opened {path}"))
+    for cell in (str(path), path.as_uri(), path):
+        found = scorer.score(pd.DataFrame({"image": [cell]}), tta=True, batch_size=4)
+        assert list(found.problems) == [0]
+
+
+def test_threads_take_turns(scorer, frame, expected):
+    results = {}
+
+    def work(number):
+        results[number] = score(scorer, frame.iloc[number : number + 9])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, found in results.items():
+        np.testing.assert_allclose(found, expected[number : number + 9], atol=1e-5)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_models_stay_where_there_is_room(bundle, frame, expected, monkeypatch, room):
+    monkeypatch.setattr(FoldModels, "_has_room", lambda self: room)
+    loads = []
+    real = requests.FoldModels.load
+    scorer = RowScorer(bundle)
+    monkeypatch.setattr(FoldModels, "load", lambda self, n: loads.append(n in self._loaded) or real(self, n))
+    for _ in range(2):
+        np.testing.assert_allclose(score(scorer, frame), expected, atol=1e-5)
+    kept = [True, True] if room else [False, False]
+    assert loads == [False, False, *kept]
+    assert len(scorer._models._loaded) == (2 if room else 1)
+    assert all(isinstance(loaded.model, torch.nn.Module) for loaded in scorer._models._loaded.values())
