@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -42,15 +43,15 @@ def main() -> int:
     load_head(head, first)
     precision = pick_precision(device, config.train.amp)
     model = Classifier(backbone, head.to(device), precision, clip_trainable=False).eval()
-    tokens = backbone.tokenize(catalog.texts, config.data.max_len)
+    tokens = backbone.tokenize(catalog.rows.texts, config.data.max_len)
     pictures = Pictures(catalog.image_root, backbone.transform)
     order = torch.argsort(tokens.attention_mask.sum(dim=1), stable=True).numpy()
     batches = [
         batch.to(device)
         for batch in Loader(
-            RowDataset(catalog, pictures, config.data.multi_image_mode, seed=0),
+            RowDataset(catalog.rows, pictures, config.data.multi_image_mode, seed=0),
             tokens,
-            None,
+            np.zeros(len(catalog), dtype=np.int64),
             np.asarray(order),
             batch_size=config.infer.batch_size,
             num_workers=0,
@@ -63,7 +64,7 @@ def main() -> int:
             for batch in batches:
                 texts = model.text_features(batch)
                 for images in (batch.images, flip(batch.images)):
-                    features = torch.cat([model.image_features(batch, images), texts], dim=1)
+                    features = torch.cat([model.image_features(replace(batch, images=images)), texts], dim=1)
                     model.head(features).softmax(dim=1).cpu()
         seconds = time.perf_counter() - start
     print(json.dumps({"rows_per_second": len(catalog) / seconds, "seconds": seconds}))

@@ -203,10 +203,11 @@ def infer_stage1(bench: Bench, data: str) -> list[Result]:
     _, trained = bench.mmclf("stage1", data, "train.views=0", cache=f"cache-infer-{data}")
     models = bench.folder / f"plain-infer-models-{data}"
     bench.plain("stage1", data, "--epochs", "1", "--max-steps", "1", out=models.name)
-    for _ in range(bench.repeats):
+    for number in range(bench.repeats):
         seconds, _ = bench.plain("infer", data, "--models", str(models), out=f"plain-infer-{data}")
         result.plain.append(seconds)
-        seconds, _ = bench.run("entrypoints.infer", [*bench.test(data), "--stage1-run", trained["run_id"]])
+        options = [*bench.test(data), "--model", trained["run_id"]]
+        seconds, _ = bench.run("entrypoints.infer", options, cache=f"cache-infer-{data}-{number}")
         result.mmclf.append(seconds)
         say(result)
     return [result]
@@ -220,7 +221,7 @@ def infer_stage2(bench: Bench, data: str) -> list[Result]:
     for _ in range(bench.repeats):
         _, bare = bench.run("benchmarks.bare_forward", ["--run", trained["run_id"], *bench.test(data)])
         result.plain.append(bare["rows_per_second"])
-        _, printed = bench.run("entrypoints.infer", [*bench.test(data), "--stage2-run", trained["run_id"]])
+        _, printed = bench.run("entrypoints.infer", [*bench.test(data), "--model", trained["run_id"]])
         metrics = bench.metrics(printed["run_id"])
         result.mmclf.append(metrics["speed/rows_per_second"])
         result.note = f"data wait {metrics['speed/data_wait']:.1%}"

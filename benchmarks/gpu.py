@@ -25,10 +25,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmclf.config import build_config
 from mmclf.data.batches import Batch, Loader, RowDataset
 from mmclf.data.catalog import Catalog
+from mmclf.data.images import draft_side
 from mmclf.data.pictures import Pictures
-from mmclf.model.backbone import Backbone, load_backbone
+from mmclf.data.rows import Rows
+from mmclf.model.backbone import Backbone
 from mmclf.model.checkpoint import build_head
 from mmclf.model.classifier import Classifier
+from mmclf.model.loading import load_backbone
 from mmclf.runtime.device import allow_tf32, encoding_batch, pick_device, pick_precision, pick_workers
 from mmclf.runtime.speed import Stopwatch, peak_memory
 from mmclf.training.loop import linear_schedule
@@ -66,11 +69,14 @@ def draw_catalog(folder: Path, rows: int, side: int) -> Catalog:
         "days",
     ]
     return Catalog(
-        table_path=folder / "table.csv",
-        image_root=folder,
-        ids=[str(row) for row in range(rows)],
-        texts=[" ".join(rng.choice(words, 8)) for _ in range(rows)],
-        pictures=[(names[row % len(names)],) for row in range(rows)],
+        rows=Rows(
+            ids=[str(row) for row in range(rows)],
+            texts=[" ".join(rng.choice(words, 8)) for _ in range(rows)],
+            pictures=[(names[row % len(names)],) for row in range(rows)],
+            source=folder,
+        ),
+        name="drawn",
+        table_path=None,
         id_col="id",
         label_col="label",
         text_cols=("title",),
@@ -147,10 +153,10 @@ TREE: dict[str, Any] = {
 def make_loader(
     backbone: Backbone, catalog: Catalog, batch_size: int, device: torch.device, workers: int, *, training: bool
 ) -> Loader:
-    pictures = Pictures(catalog.image_root, backbone.transform, draft=True)
-    tokens = backbone.tokenize(catalog.texts, 77 if backbone.tokenizer.context_length >= 77 else 16)
+    pictures = Pictures(catalog.image_root, backbone.transform, draft=draft_side([backbone.transform.img_size]))
+    tokens = backbone.tokenize(catalog.rows.texts, 77 if backbone.tokenizer.context_length >= 77 else 16)
     loader = Loader(
-        RowDataset(catalog, pictures, "first", 0),
+        RowDataset(catalog.rows, pictures, "first", 0),
         tokens,
         catalog.targets(catalog.classes),
         np.arange(len(catalog)),

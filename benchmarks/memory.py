@@ -29,11 +29,12 @@ from mmclf.config import DataConfig, build_config
 from mmclf.data.catalog import Catalog, read_catalog
 from mmclf.data.folds import split_digest
 from mmclf.evaluation.probabilities import ProbabilityTable
-from mmclf.model.backbone import load_backbone
 from mmclf.model.checkpoint import CheckpointMeta, build_head, save_checkpoint
 from mmclf.model.classifier import Classifier
+from mmclf.model.loading import load_backbone
 from mmclf.records import runs, tracking
 from mmclf.runtime.device import Precision
+from mmclf.scoring.predict import Scoring
 from mmclf.training.loop import EpochResult
 
 SIZE = 32
@@ -49,9 +50,9 @@ def many_rows(folder: Path, rows: int) -> Path:
     with (folder / "many.csv").open("w", encoding="utf-8") as file:
         file.write("id,title\n")
         for row in range(rows):
-            text = drawn.texts[row % len(drawn)].replace('"', " ")
+            text = drawn.rows.texts[row % len(drawn)].replace('"', " ")
             file.write(f'p{row},"{text} {row}"\n')
-            for name in drawn.pictures[row % len(drawn)][:1]:
+            for name in drawn.rows.pictures[row % len(drawn)][:1]:
                 (images / f"p{row}.jpg").symlink_to(drawn.image_root / name)
     return folder / "many.csv"
 
@@ -95,7 +96,7 @@ def make_run(folder: Path, *, stage: str, folds: int) -> str:
                     "metrics": {},
                 }
             )
-            save_checkpoint(folder / f"fold-{fold}", model, meta)
+            save_checkpoint(folder / f"fold-{fold}", model.state_dict(), meta)
             rows = np.flatnonzero(given == fold)
             probabilities = np.full((len(rows), len(catalog.classes)), 1 / len(catalog.classes), dtype=np.float32)
             table = ProbabilityTable(
@@ -140,17 +141,17 @@ def measure(folder: Path, *, rows: int, stage: str, folds: int) -> dict[str, Any
     table = many_rows(folder, rows)
     run_id = make_run(folder, stage=stage, folds=folds)
     watch = Watch()
-    score = infer.Scoring._score
+    score = Scoring._score_chunk
 
-    def counted(self: Any, model: Any, heads: Any, batch: Any) -> Any:
-        done = score(self, model, heads, batch)
-        watch.rows += len(batch)
+    def counted(self: Any, chunk: Any, first_row: int) -> Any:
+        done = score(self, chunk, first_row)
+        watch.rows += len(chunk)
         return done
 
-    infer.Scoring._score = counted  # type: ignore[method-assign]
+    Scoring._score_chunk = counted  # type: ignore[method-assign]
     watch.start()
     out = folder / "out"
-    options = ["--csv", str(table), "--images", str(folder / "images"), f"--{stage}-run", run_id, "--out", str(out)]
+    options = ["--csv", str(table), "--images", str(folder / "images"), "--model", run_id, "--out", str(out)]
     try:
         with contextlib.redirect_stdout(sys.stderr):
             failed = infer.main(options)
@@ -158,9 +159,8 @@ def measure(folder: Path, *, rows: int, stage: str, folds: int) -> dict[str, Any
             raise SystemExit("infer failed")
     finally:
         watch.stop()
-        infer.Scoring._score = score  # type: ignore[method-assign]
-    passes = folds if stage == "stage2" else 1
-    before = max(memory for scored, memory in watch.notes if scored <= rows * passes // 10)
+        Scoring._score_chunk = score  # type: ignore[method-assign]
+    before = max(memory for scored, memory in watch.notes if scored <= rows // 10)
     after = max(memory for _, memory in watch.notes)
     return {
         "rows": rows,

@@ -72,7 +72,7 @@ class Products(Dataset[dict[str, torch.Tensor]]):
         }
 
     def image(self, row: int) -> torch.Tensor:
-        names = self.catalog.pictures[row]
+        names = self.catalog.rows.pictures[row]
         if not names:
             return self.placeholder
         try:
@@ -187,7 +187,7 @@ def train(args: Any) -> dict[str, Any]:
     targets, classes = catalog.targets(catalog.classes), len(catalog.classes)
     frozen = args.command == "stage1"
     clip = make_clip(args)
-    tokens = args.tokenize(catalog.texts)
+    tokens = args.tokenize(catalog.rows.texts)
     probabilities = np.zeros((len(catalog), classes), dtype=np.float32)
     chosen = sorted({int(f) for f in folds}) if args.fold == "all" else [int(args.fold)]
     results, rows_seen, train_seconds, wait = [], 0, 0.0, 0.0
@@ -273,7 +273,7 @@ def infer(args: Any) -> dict[str, Any]:
     catalog = read_table(args, training=False)
     settings = json.loads((args.models / "settings.json").read_text(encoding="utf-8"))
     frozen, rows = settings["stage"] == "stage1", np.arange(len(catalog))
-    tokens = args.tokenize(catalog.texts)
+    tokens = args.tokenize(catalog.rows.texts)
     total = np.zeros((len(catalog), len(settings["classes"])))
     for fold in settings["folds"]:
         model = Model(make_clip(args), len(settings["classes"]), args, frozen=True).to(DEVICE)

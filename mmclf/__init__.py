@@ -1,3 +1,49 @@
-"""mmclf: classify products from pictures and text, with every experiment on record."""
+"""mmclf: classify products from pictures and text, with every experiment on record.
+
+    import mmclf
+    run = mmclf.stage1("train.csv", images="images/", overrides={"train.epochs": 3})
+    run.figures, run.out_of_fold
+    model = mmclf.load("models:/mmclf@champion")
+    model.predict(frame)
+
+Nothing is imported before it is used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import MmclfError
+    from .workflows.batch import batch
+    from .workflows.ensemble import ensemble
+    from .workflows.infer import infer
+    from .workflows.model import load
+    from .workflows.register import register
+    from .workflows.stage1 import stage1
+    from .workflows.stage2 import stage2
 
 __version__ = "0.1.0"
+__all__ = [
+    "MmclfError",
+    "__version__",
+    "batch",
+    "ensemble",
+    "infer",
+    "load",
+    "register",
+    "stage1",
+    "stage2",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module 'mmclf' has no attribute {name!r}")
+    from importlib import import_module
+
+    place = {"MmclfError": "errors", "load": "workflows.model"}.get(name, f"workflows.{name}")
+    return getattr(import_module(f".{place}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

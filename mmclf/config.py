@@ -12,17 +12,38 @@ import json
 import re
 import shlex
 import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from .errors import ConfigError
+
+# of `model.name`: a folder, and a repository of the hub
+LOCAL_DIR, HF_HUB = "local-dir:", "hf-hub:"
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Only:
+    """Marks a key that one stage alone applies; the other refuses another value than the default.
+
+    Attributes:
+        stage: "stage1" or "stage2".
+        what: what the key is for, as the end of "is for".
+        otherwise: the value that it must have elsewhere; the default where there is one.
+    """
+
+    stage: str
+    what: str
+    otherwise: Any = None
 
 
 class Section(BaseModel):
@@ -68,8 +89,8 @@ class ModelConfig(Section):
 class LearningRates(Section):
     """Peak learning rate of each module."""
 
-    image_encoder: Rate
-    text_encoder: Rate
+    image_encoder: Annotated[Rate, Only("stage2", "training the towers", otherwise=0.0)]
+    text_encoder: Annotated[Rate, Only("stage2", "training the towers", otherwise=0.0)]
     head: Rate
 
 
@@ -84,14 +105,16 @@ class TrainConfig(Section):
     label_smoothing: Share = 0.0
     grad_accum: Count = 1
     early_stop_patience: Count = 2
-    # stage 1: random crops of each picture that the epochs take in turn. None: as many as epochs; 0: the eval view
-    views: Annotated[int, Field(ge=0, le=1000)] | None = None
+    # random crops of each picture that the epochs take in turn. None: as many as epochs; 0: the eval view
+    views: Annotated[
+        Annotated[int, Field(ge=0, le=1000)] | None,
+        Only("stage1", "stored features; stage 2 crops each picture anew in every epoch"),
+    ] = None
     # the fastest safe precision of the machine
     amp: bool = True
     compile: bool = False
-    # stage 2
-    grad_checkpointing: bool = False
-    patch_dropout: Share = 0.0
+    grad_checkpointing: Annotated[bool, Only("stage2", "training the towers")] = False
+    patch_dropout: Annotated[Share, Only("stage2", "training the towers")] = 0.0
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
 
@@ -129,6 +152,52 @@ class Config(Section):
         return text
 
 
+def check_stage(config: Config, stage: str, source: str) -> None:
+    """The configuration is one for this stage.
+
+    Args:
+        config: resolved.
+        stage: "stage1" or "stage2".
+        source: where it comes from, for the message.
+
+    Raises:
+        ConfigError: `model.clip_trainable` is that of the other stage, or a key is set that this one doesn't apply.
+    """
+    trains = stage == "stage2"
+    if config.model.clip_trainable != trains:
+        found = str(config.model.clip_trainable).lower()
+        but = "stage 2 trains the towers" if trains else "stage 1 keeps the towers frozen"
+        raise ConfigError(f"{source}: model.clip_trainable is {found}, but {but}")
+    here = stage.replace("stage", "stage ")
+    for key, field, value in _fields(config):
+        for mark in field.metadata:
+            default = mark.otherwise if isinstance(mark, Only) and field.is_required() else field.default
+            if isinstance(mark, Only) and mark.stage != stage and value != default:
+                raise ConfigError(
+                    f"{source}: {key}: found {json.dumps(value)}, but it is for {mark.what}; {here} leaves it at "
+                    f"{json.dumps(default)}"
+                )
+
+
+def stage_of(key: str) -> str:
+    """The stage that alone applies a key such as `train.views`; "" where both do."""
+    kind: Any = Config
+    *sections, name = key.split(".")
+    for section in sections:
+        kind = kind.model_fields[section].annotation
+    return next((mark.stage for mark in kind.model_fields[name].metadata if isinstance(mark, Only)), "")
+
+
+def _fields(section: Section, prefix: str = "") -> typing.Iterator[tuple[str, FieldInfo, Any]]:
+    """Dotted name, declaration and value of each key."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _fields(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field, value
+
+
 def load_config(path: str | Path, overrides: str = "") -> Config:
     """Read a YAML file and apply overrides such as `"train.epochs=3 data.img_size=336"`.
 
@@ -138,7 +207,9 @@ def load_config(path: str | Path, overrides: str = "") -> Config:
     return build_config(read_yaml(Path(path)), overrides, source=str(path))
 
 
-def build_config(tree: dict[str, Any], overrides: str = "", *, source: str = "configuration") -> Config:
+def build_config(
+    tree: dict[str, Any], overrides: str | Mapping[str, Any] = "", *, source: str = "configuration"
+) -> Config:
     """Check a nested mapping with overrides applied, and make a `Config` of it.
 
     Raises:
@@ -176,12 +247,14 @@ def build_config(tree: dict[str, Any], overrides: str = "", *, source: str = "co
         raise ConfigError("\n".join(lines)) from None
 
 
-def parse_overrides(text: str) -> dict[str, Any]:
-    """Split `"a.b=1 c.d='two words'"` into `{"a.b": 1, "c.d": "two words"}`; values are YAML.
+def parse_overrides(text: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Split `"a.b=1 c.d='two words'"` into `{"a.b": 1, "c.d": "two words"}`; values are YAML. A mapping is one already.
 
     Raises:
         ConfigError: a part without `=`, an empty key, an unclosed quote, a value that isn't YAML.
     """
+    if isinstance(text, Mapping):
+        return _override_keys(text)
     try:
         parts = shlex.split(text or "")
     except ValueError as error:
@@ -203,6 +276,13 @@ def parse_overrides(text: str) -> dict[str, Any]:
             )
             raise ConfigError(f"overrides: {key}: {value!r} is not a YAML value; {hint}") from None
     return found
+
+
+def _override_keys(given: Mapping[str, Any]) -> dict[str, Any]:
+    for key in given:
+        if not isinstance(key, str) or not all(key.split(".")):
+            raise ConfigError(f'overrides: {key!r} is not a key; write for example {{"train.epochs": 3}}')
+    return dict(_flatten(dict(given)))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 import torch
 
-from mmclf.model.backbone import load_backbone
 from mmclf.model.checkpoint import CheckpointMeta, build_head, open_checkpoint, save_checkpoint
 from mmclf.model.classifier import Classifier
+from mmclf.model.loading import load_backbone
 from mmclf.runtime.device import Precision
 from mmclf.runtime.seeds import seed_everything
 
@@ -37,5 +37,5 @@ def save(folder, config, catalog, fold, stage, classes=None):
         config=config,
         metrics={},
     )
-    save_checkpoint(folder / f"{stage}-{fold}", model, meta)
+    save_checkpoint(folder / f"{stage}-{fold}", model.state_dict(), meta)
     return open_checkpoint(folder / f"{stage}-{fold}"), model.eval()

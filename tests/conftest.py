@@ -14,7 +14,8 @@ from demo.catalog import DemoCatalog, draw_catalog
 from demo.tiny_clip import make_tiny_clip
 from mmclf.config import Config, DataConfig, build_config
 from mmclf.data.catalog import Catalog, read_catalog
-from mmclf.model.backbone import Backbone, load_backbone
+from mmclf.model.backbone import Backbone
+from mmclf.model.loading import load_backbone
 
 SIZE, MAX_LEN = 32, 16
 

@@ -6,8 +6,17 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from mmclf.config import Config, build_config, load_config, parse_overrides, read_yaml
+from mmclf.config import (
+    Config,
+    build_config,
+    check_stage,
+    known_keys,
+    load_config,
+    read_yaml,
+    stage_of,
+)
 from mmclf.errors import ConfigError
+from tests.trees import refusal, small_tree
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 STAGE1 = CONFIGS / "stage1.yaml"
@@ -64,23 +73,6 @@ STAGES = {
         "train.lrs.head": 3e-4,
     },
 }
-
-
-def small_tree():
-    return {
-        "model": {"clip_trainable": False},
-        "train": {
-            "epochs": 2,
-            "batch_size": 4,
-            "lrs": {"image_encoder": 0.0, "text_encoder": 0.0, "head": 0.01},
-        },
-    }
-
-
-def refusal(path, overrides=""):
-    with pytest.raises(ConfigError) as caught:
-        load_config(path, overrides)
-    return str(caught.value)
 
 
 def refused_text(tmp_path, text):
@@ -258,84 +250,6 @@ def test_missing_section_is_named(tmp_path):
     assert "train: missing" in lines[1]
 
 
-# overrides
-
-
-def test_overrides_are_yaml_values_split_like_a_shell_line():
-    text = "a.b=1 c.d='two words' e=1e-3 f=[x,'\"y z\"'] g=null h= i=\"it's\" j=-2.5E+4 k=true l=7e2 m=a=b"
-    assert parse_overrides(text) == {
-        "a.b": 1,
-        "c.d": "two words",
-        "e": 0.001,
-        "f": ["x", "y z"],
-        "g": None,
-        "h": None,
-        "i": "it's",
-        "j": -25000.0,
-        "k": True,
-        "l": 700.0,
-        "m": "a=b",
-    }
-
-
-def test_no_overrides_change_nothing():
-    assert parse_overrides("") == parse_overrides("  ") == {}
-    assert load_config(STAGE1, "") == load_config(STAGE1)
-
-
-def test_overrides_win_over_the_file_and_the_defaults():
-    config = build_config(small_tree(), "train.epochs=9 data.img_size=336 data.text_cols='[name, long text]'")
-    assert (config.train.epochs, config.data.img_size) == (9, 336)
-    assert config.data.text_cols == ["name", "long text"]
-    assert config.train.batch_size == 4
-
-
-def test_a_date_is_the_text_that_was_meant():
-    assert build_config(small_tree(), "data.id_col=2026-01-31").data.id_col == "2026-01-31"
-
-
-def test_a_path_with_spaces_and_a_colon_survives():
-    config = build_config(small_tree(), "model.name='local-dir:/a folder/clip' model.pretrained=null")
-    assert (config.model.name, config.model.pretrained) == ("local-dir:/a folder/clip", None)
-
-
-def test_a_whole_section_can_be_given():
-    config = build_config(small_tree(), "train.lrs='{image_encoder: 1, text_encoder: 2, head: 3}'")
-    assert config.train.lrs.model_dump() == {"image_encoder": 1.0, "text_encoder": 2.0, "head": 3.0}
-    message = refusal(STAGE1, "train.lrs='{head: 3}'")
-    assert message.startswith("overrides: train.lrs.image_encoder: missing")
-
-
-def test_build_config_leaves_the_tree_as_it_was():
-    tree = small_tree()
-    build_config(tree, "train.lrs.head=0.5 data.img_size=64")
-    assert tree == small_tree()
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        ("train.epochs", "'train.epochs' is not key=value; write for example \"train.epochs=3\""),
-        ("=3", "'=3' is not key=value"),
-        ("train..epochs=3", "'train..epochs=3' is not key=value"),
-        ("train.epochs=3 train.epochs=4", "train.epochs is given twice"),
-        ("data.id_col='x", "No closing quotation; close the quote"),
-        ("data.text_cols=[title, text]", "data.text_cols: '[title,' is not a YAML value; put quotes around a value"),
-        ("data.id_col=2026-13-01", "data.id_col: '2026-13-01' is not a YAML value"),
-        ("data.id_col=!!int", "data.id_col: '!!int' is not a YAML value"),
-        ("data.id_col=0x_", "data.id_col: '0x_' is not a YAML value"),
-        ("train.epochs.x=3", "train.epochs.x: train.epochs is not a section"),
-        ("train.lrs.head.x.y=3", "train.lrs.head.x.y: train.lrs.head is not a section"),
-        ("train=3", "train: found 3 (int), but it should be a section of keys"),
-        ("train=3 train.epochs=3", "train.epochs: train is not a section"),
-    ],
-)
-def test_unusable_override_is_named(overrides, expected):
-    message = refusal(STAGE1, overrides)
-    assert message.startswith("overrides: ")
-    assert expected in message
-
-
 # the configuration itself
 
 
@@ -407,3 +321,36 @@ def test_a_configuration_can_not_be_changed():
     ]:
         with pytest.raises(ValidationError, match="frozen"):
             setattr(section, key, getattr(section, key))
+
+
+# which key applies to which stage
+
+
+@pytest.mark.parametrize(
+    ("stage", "overrides", "said"),
+    [
+        ("stage1", "train.grad_checkpointing=true", "train.grad_checkpointing: found true, but it is for training the"),
+        ("stage1", "train.patch_dropout=0.5", "train.patch_dropout: found 0.5, .*stage 1 leaves it at 0.0"),
+        ("stage1", "train.lrs.image_encoder=1e-5", "train.lrs.image_encoder: found 1e-05, .*stage 1 leaves it at 0.0"),
+        ("stage1", "model.clip_trainable=true", "model.clip_trainable is true, but stage 1 keeps the towers frozen"),
+        ("stage2", "train.views=0", "train.views: found 0, but it is for stored features.*stage 2 leaves it at null"),
+        ("stage2", "model.clip_trainable=false", "model.clip_trainable is false, but stage 2 trains the towers"),
+    ],
+)
+def test_a_key_of_the_other_stage_is_refused_by_name(stage, overrides, said):
+    config = load_config(CONFIGS / f"{stage}.yaml", overrides)
+    with pytest.raises(ConfigError, match=f"^the file: {said}"):
+        check_stage(config, stage, "the file")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_file_is_one_of_its_stage(path):
+    stage = "stage2" if "stage2" in path.stem else "stage1"
+    check_stage(load_config(path), stage, str(path))
+
+
+def test_the_stage_of_each_key_is_known():
+    found = {key: stage_of(key) for key in known_keys() if "." in key}
+    assert {key for key, stage in found.items() if stage == "stage1"} == {"train.views"}
+    of_stage2 = {"train.grad_checkpointing", "train.patch_dropout", "train.lrs.image_encoder", "train.lrs.text_encoder"}
+    assert {key for key, stage in found.items() if stage == "stage2"} == of_stage2

@@ -7,7 +7,7 @@ Ids are strings from first to last: `007` stays `007`.
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pandas as pd
 from ..config import DataConfig
 from ..errors import PictureError, TableError
 from .picture_matching import in_order, is_picture, normal_form, possible_owners
+from .rows import Rows
 
 # what pandas.read_csv reads as missing by default (its documented list); in texts only: "NA" is a fine id
 MISSING = frozenset(
@@ -27,43 +28,42 @@ MISSING = frozenset(
 
 @dataclass(frozen=True)
 class Catalog:
-    """One row per product, in the order of the table.
+    """A table of products that was read and checked.
 
     Attributes:
-        table_path: the CSV.
-        image_root: the folder that `pictures` are relative to.
-        ids: unique strings.
-        texts: the text fields of each row joined by one space, `""` where there are none.
-        pictures: file names of each row's pictures, the first one first; empty where there is none.
+        rows: ids, texts (the text fields joined by one space) and picture files, in the order of the table.
+        name: of the table, for people.
+        table_path: the CSV; None where the table was a data frame.
         id_col: name of the id column.
         label_col: name of the label column, None where the table was read without labels.
         text_cols: names of the text columns, in the order they were joined.
         labels: label of each row, None without labels.
         groups: group of each row, None without groups. A row without a group is a group of its own.
         given_folds: int64 array of the fold column, None where the table has no such column.
-        contents: the pictures by their names, where they are no files.
     """
 
-    table_path: Path
-    image_root: Path
-    ids: list[str]
-    texts: list[str]
-    pictures: list[tuple[str, ...]]
+    rows: Rows
+    name: str
+    table_path: Path | None
     id_col: str
     label_col: str | None
     text_cols: tuple[str, ...]
     labels: list[str] | None = None
     groups: list[str] | None = None
     given_folds: np.ndarray | None = None
-    contents: Mapping[str, bytes] | None = None
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.rows)
 
     @property
-    def source(self) -> Path | Mapping[str, bytes]:
-        """Where the pictures are: a folder, or their contents by name."""
-        return self.image_root if self.contents is None else self.contents
+    def ids(self) -> list[str]:
+        """Of the rows; unique strings."""
+        return self.rows.ids
+
+    @property
+    def image_root(self) -> Path:
+        """The folder of the pictures."""
+        return Path(str(self.rows.source))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -77,17 +77,18 @@ class Catalog:
 
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 over ids, texts, picture names and labels (not their order)."""
-        rows = zip(self.ids, self.texts, self.pictures, self.labels or [""] * len(self), strict=True)
-        return digest_rows(("\x1f".join((i, t, *p, label)) for i, t, p, label in rows))
+        rows = self.rows
+        fields = zip(rows.ids, rows.texts, rows.pictures, self.labels or [""] * len(self), strict=True)
+        return digest_rows(("\x1f".join((i, t, *p, label)) for i, t, p, label in fields))
 
     def summary(self) -> dict[str, int]:
         """Counts that a user wants to see before training."""
         counts = {
             "rows": len(self),
-            "pictures": sum(len(p) for p in self.pictures),
-            "rows_without_picture": sum(not p for p in self.pictures),
-            "rows_with_several_pictures": sum(len(p) > 1 for p in self.pictures),
-            "rows_without_text": sum(not t for t in self.texts),
+            "pictures": sum(len(p) for p in self.rows.pictures),
+            "rows_without_picture": sum(not p for p in self.rows.pictures),
+            "rows_with_several_pictures": sum(len(p) > 1 for p in self.rows.pictures),
+            "rows_without_text": sum(not t for t in self.rows.texts),
         }
         if self.labels is not None:
             counts["classes"] = len(self.classes)
@@ -96,11 +97,14 @@ class Catalog:
         return counts
 
 
-def read_catalog(csv_path: str | Path, images: str | Path, config: DataConfig, *, training: bool) -> Catalog:
+def read_catalog(
+    table: str | Path | pd.DataFrame, images: str | Path, config: DataConfig, *, training: bool
+) -> Catalog:
     """Read and check a table and its picture folder.
 
     Args:
-        csv_path: a CSV with a header, UTF-8; compressed if its name says so (`.gz`, `.zip`, ...).
+        table: a CSV with a header, UTF-8; compressed if its name says so (`.gz`, `.zip`, ...). Or a data frame, whose
+            cells are read as the same table would be from a CSV: as strings, missing ones as empty.
         images: the folder of pictures (not searched below its first level).
         config: names of the columns; `None` there means inferred.
         training: labels, groups and folds are read, and a missing label is an error.
@@ -111,23 +115,26 @@ def read_catalog(csv_path: str | Path, images: str | Path, config: DataConfig, *
         TableError: the table, a column or a row of it can't be used.
         PictureError: the folder doesn't exist, or no picture in it belongs to any row.
     """
-    path = Path(csv_path)
-    table = _read_table(path)
-    ids = _read_ids(path, table, config.id_col)
-    text_cols = _text_columns(path, table, config.text_cols)
-    fields = [table[column].tolist() for column in text_cols]
+    if isinstance(table, pd.DataFrame):
+        path, place = None, Path("data frame")
+        frame = _as_strings(table)
+    else:
+        path = place = local_path(table, "--csv")
+        frame = read_table(place)
+    root = local_path(images, "--images")
+    ids = _read_ids(place, frame, config.id_col)
+    text_cols = _text_columns(place, frame, config.text_cols)
+    fields = [frame[column].tolist() for column in text_cols]
     label_col, labels, groups, given_folds = None, None, None, None
     if training:
-        label_col, labels = _read_labels(path, table, config.label_col)
-        groups = _read_groups(path, table, ids, config)
-        given_folds = _read_folds(path, table, config.fold_col)
-    root = Path(images)
+        label_col, labels = _read_labels(place, frame, config.label_col)
+        groups = _read_groups(place, frame, ids, config)
+        given_folds = _read_folds(place, frame, config.fold_col)
+    texts = [join_text(row) for row in zip(*fields, strict=True)] if fields else [""] * len(ids)
     return Catalog(
+        rows=Rows(ids, texts, match_pictures(root, ids), root),
+        name=str(place),
         table_path=path,
-        image_root=root,
-        ids=ids,
-        texts=[join_text(row) for row in zip(*fields, strict=True)] if fields else [""] * len(ids),
-        pictures=match_pictures(root, ids),
         id_col=config.id_col,
         label_col=label_col,
         text_cols=text_cols,
@@ -135,6 +142,19 @@ def read_catalog(csv_path: str | Path, images: str | Path, config: DataConfig, *
         groups=groups,
         given_folds=given_folds,
     )
+
+
+def local_path(address: str | Path, option: str) -> Path:
+    """A path on this machine.
+
+    Raises:
+        TableError: it is the address of something elsewhere, such as `s3://...`.
+    """
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", str(address)):
+        raise TableError(
+            f"{option}: {address}: is not on this machine, and only `batch` reads such addresses; copy it here"
+        )
+    return Path(address)
 
 
 def join_text(fields: Sequence[str | float | None]) -> str:
@@ -190,8 +210,12 @@ def digest_rows(rows: Iterator[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read_table(path: Path, key: str = "--csv") -> pd.DataFrame:
-    """All columns as strings, an absent field as `""`."""
+def read_table(path: Path, key: str = "--csv") -> pd.DataFrame:
+    """A CSV with all columns as strings, an absent field as `""`.
+
+    Raises:
+        TableError: it can't be read, or is no table.
+    """
     try:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         names = header.iloc[0].tolist()
@@ -231,6 +255,21 @@ def _read_table(path: Path, key: str = "--csv") -> pd.DataFrame:
         raise TableError(f"{path}: column {twice[0]!r} stands twice in the header; rename one of them")
     table.columns = pd.Index(names)
     return table.fillna("")
+
+
+def _as_strings(frame: pd.DataFrame) -> pd.DataFrame:
+    """A data frame as it would be read from a CSV."""
+    if frame.empty:
+        raise TableError("data frame: has no rows" if len(frame.columns) else "data frame: is empty")
+    names = [str(name).strip() for name in frame.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise TableError(f"data frame: column {twice[0]!r} stands twice; rename one of them")
+    columns = {
+        name: ["" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value) for value in frame.iloc[:, n]]
+        for n, name in enumerate(names)
+    }
+    return pd.DataFrame(columns, dtype=str)
 
 
 def _not_utf8(path: Path) -> str:
@@ -305,7 +344,7 @@ def _read_groups(path: Path, table: pd.DataFrame, ids: list[str], config: DataCo
         groups = _column(path, table, config.group_col, "data.group_col")
     elif config.groups_csv is not None:
         other = Path(config.groups_csv)
-        found = _read_table(other, "data.groups_csv")
+        found = read_table(other, "data.groups_csv")
         keys = _read_ids(other, found, config.id_col)
         of = dict(zip(keys, _column(other, found, "group", "data.groups_csv"), strict=True))
         if not any(i in of for i in ids):

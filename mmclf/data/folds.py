@@ -2,12 +2,43 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from ..errors import FoldError
 from .catalog import Catalog, digest_rows
+
+
+@dataclass(frozen=True)
+class Split:
+    """A catalogue cut into folds.
+
+    Attributes:
+        catalog: with labels.
+        folds: int64 (rows,), fold of each row.
+    """
+
+    catalog: Catalog
+    folds: np.ndarray
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the folds, ascending."""
+        return [int(number) for number in np.unique(self.folds)]
+
+    def train_rows(self, fold: int) -> np.ndarray:
+        """int64, positions of the rows that this fold's model is trained on."""
+        return np.flatnonzero(self.folds != fold)
+
+    def held_out(self, fold: int) -> np.ndarray:
+        """int64, positions of the rows that this fold's model is validated on."""
+        return np.flatnonzero(self.folds == fold)
+
+    def digest(self) -> str:
+        """Equal where the same rows with the same labels lie in the same folds."""
+        return split_digest(self.catalog.ids, self.catalog.labels or [], self.folds)
 
 
 def assign_folds(catalog: Catalog, count: int, seed: int) -> np.ndarray:
@@ -37,7 +68,7 @@ def assign_folds(catalog: Catalog, count: int, seed: int) -> np.ndarray:
         listed = ", ".join(f"{name!r} ({n})" for n, name in short[:5]) + (", ..." if len(short) > 5 else "")
         fewer = f"set train.folds={short[0][0]}, " if short[0][0] > 1 else ""
         raise FoldError(
-            f"{catalog.table_path}: {len(short)} of {len(rows_of)} classes have fewer rows than the {count} folds: "
+            f"{catalog.name}: {len(short)} of {len(rows_of)} classes have fewer rows than the {count} folds: "
             f"{listed}; {fewer}add rows, or merge or leave out these classes"
         )
     # rows in the order of their ids, so that a reshuffled table gives the same folds
@@ -51,7 +82,7 @@ def assign_folds(catalog: Catalog, count: int, seed: int) -> np.ndarray:
         groups = [catalog.groups[row] for row in order]
         if len(set(groups)) < count:
             raise FoldError(
-                f"{catalog.table_path}: {len(set(groups))} groups can't make {count} folds, since a group lies in one "
+                f"{catalog.name}: {len(set(groups))} groups can't make {count} folds, since a group lies in one "
                 "fold; set train.folds, or another data.group_col or data.groups_csv"
             )
         split = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
@@ -99,7 +130,7 @@ def _check_given(catalog: Catalog, folds: np.ndarray, labels: list[str]) -> None
     numbers = np.unique(folds)
     if len(numbers) < 2:
         raise FoldError(
-            f"{catalog.table_path}: its fold column holds only fold {numbers[0]}; cross-validation needs two or more "
+            f"{catalog.name}: its fold column holds only fold {numbers[0]}; cross-validation needs two or more "
             "(another data.fold_col has the folds drawn)"
         )
     names = np.array(labels, dtype=object)
@@ -107,6 +138,6 @@ def _check_given(catalog: Catalog, folds: np.ndarray, labels: list[str]) -> None
         missing = sorted(set(labels) - set(names[folds != fold]))
         if missing:
             raise FoldError(
-                f"{catalog.table_path}: its fold column puts every row of class {missing[0]!r} in fold {fold}, "
+                f"{catalog.name}: its fold column puts every row of class {missing[0]!r} in fold {fold}, "
                 "so that fold's model can't learn it; spread its rows over the folds"
             )

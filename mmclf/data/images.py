@@ -42,11 +42,6 @@ def read_file(path: Path) -> bytes:
         raise PictureError(f"{path.name}: can't be read: {error.strerror}") from None
 
 
-def load_picture(path: Path) -> Image.Image:
-    """Read and decode a picture file; see `decode_picture`."""
-    return decode_picture(read_file(path), path.name)
-
-
 def decode_picture(content: bytes, name: str, *, draft: int | None = None) -> Image.Image:
     """Decode a picture to RGB, upright by its EXIF orientation, transparency on white.
 
@@ -80,6 +75,11 @@ def decode_picture(content: bytes, name: str, *, draft: int | None = None) -> Im
     except Exception as error:
         reason = re.sub(r" ?<_io.BytesIO object at \w+>", "", str(error)) or type(error).__name__
         raise PictureError(f"{name}: {reason}") from None
+
+
+def draft_side(sizes: Sequence[int]) -> int:
+    """What `decode_picture` is given for views of these sizes, random crops included."""
+    return max(sizes) + TRAIN_MARGIN
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +17,12 @@ import torch
 from PIL import Image
 
 from ..store.cache import PICTURES, Cache
-from ..store.files import atomic_path
 from .images import TRAIN_MARGIN, Transform, decode_picture, read_file
+from .views import View
 
 HEADER = struct.Struct("<4sHHI")  # magic, width, height, CRC-32 of the pixels
 MAGIC = b"MMP1"
 MAX_BYTES = 4 * 2**20  # of a very elongated picture, which isn't worth its room
-
-
-@dataclass(frozen=True)
-class View:
-    """A picture as it is shown to a tower.
-
-    Attributes:
-        name: of the file.
-        seed: of the random crop; None for the eval view.
-    """
-
-    name: str
-    seed: int | None
 
 
 class Pictures:
@@ -47,31 +34,28 @@ class Pictures:
         transform: Transform,
         *,
         cache: Cache | None = None,
-        draft: bool = False,
+        draft: int | None = None,
     ) -> None:
         """
         Args:
             source: the folder, or the contents of the pictures by name.
             transform: of the backbone.
             cache: where decoded pictures are kept; None keeps nothing, for a single pass.
-            draft: decode large JPEGs at a fraction of their size; see `decode_picture`.
+            draft: a side in pixels; large JPEGs are decoded at a fraction of their size (see `decode_picture`).
         """
         self._source = source
         self._transform = transform
         self._cache = cache if cache is not None and cache.limit else None
-        self._draft = transform.img_size + TRAIN_MARGIN if draft else None
+        self._draft = draft
         self._digests: dict[str, str] = {}
         self._last: dict[str, Image.Image] = {}  # the picture that was decoded last
 
     def at_other_sizes(self, transforms: Sequence[Transform]) -> list["Pictures"]:
         """The same pictures through other transforms: what one of them decodes, the next ones needn't."""
-        sides = [self._transform.img_size, *(transform.img_size for transform in transforms)]
-        if self._draft is not None:
-            self._draft = max(sides) + TRAIN_MARGIN
         others = []
         for transform in transforms:
-            other = Pictures(self._source, transform)
-            other._draft, other._last = self._draft, self._last
+            other = Pictures(self._source, transform, draft=self._draft)
+            other._last = self._last
             others.append(other)
         return others
 
@@ -122,7 +106,7 @@ class Pictures:
         """What `make` makes of the picture: from the cache, else made, and put there."""
         if self._cache is None:
             return make(self._decode(name))
-        space = f"{kind}-{self._transform.interpolation}{'-draft' if self._draft else ''}"
+        space = f"{kind}-{self._transform.interpolation}{f'-draft-{self._draft}' if self._draft else ''}"
         content = None
         if name not in self._digests:
             content = self._content(name)
@@ -136,13 +120,14 @@ class Pictures:
         made = make(self._decode(name, content))
         pixels = made.tobytes()
         size = HEADER.size + len(pixels)
-        if size <= MAX_BYTES and self._cache.reserve(size):
-            try:
-                with atomic_path(path) as draft:
-                    draft.write_bytes(HEADER.pack(MAGIC, *made.size, zlib.crc32(pixels)) + pixels)
-            except OSError as error:
-                self._cache.give_up(error)
+        if size <= MAX_BYTES:
+            content = HEADER.pack(MAGIC, *made.size, zlib.crc32(pixels)) + pixels
+            self._cache.put(path, size, partial(_write, content))
         return made
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def _read(path: Path) -> Image.Image | None:

@@ -7,35 +7,15 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ..errors import ComparisonError
-from .metrics import calibration_error, is_in_top_k, macro_f1, top_k
+from .metrics import is_in_top_k
 from .probabilities import ProbabilityTable
 
 RESAMPLES = 10_000
 LEVEL = 0.95
 SEED = 0
-TOP1, TOP3, OOF_TOP1, MACRO_F1 = "cv/top1_mean", "cv/top3_mean", "cv/oof_top1", "cv/macro_f1"
+# what models are compared by: fields of crossvalidation.py's `Figures`
+TOP1, TOP3, OOF_TOP1, MACRO_F1 = "top1_mean", "top3_mean", "oof_top1", "macro_f1"
 METRICS = (TOP1, TOP3, OOF_TOP1, MACRO_F1)
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Of an out-of-fold matrix; the spread is over the folds."""
-
-    top1: float
-    top3: float
-    macro_f1: float
-    calibration_error: float
-
-
-def figures_of(table: ProbabilityTable) -> Figures:
-    """All rows together; the table needs labels."""
-    probabilities, targets = table.probabilities, table.targets()
-    return Figures(
-        top_k(probabilities, targets, 1),
-        top_k(probabilities, targets, 3),
-        macro_f1(probabilities, targets),
-        calibration_error(probabilities, targets),
-    )
 
 
 @dataclass(frozen=True)
@@ -62,7 +42,7 @@ class Difference:
 
     def __str__(self) -> str:
         return (
-            f"{self.metric}: {100 * self.value:+.2f} points, {LEVEL:.0%} interval {100 * self.low:+.2f} to "
+            f"{100 * self.value:+.2f} points, {LEVEL:.0%} interval {100 * self.low:+.2f} to "
             f"{100 * self.high:+.2f} ({self.rows:,} rows, paired bootstrap)"
         )
 
@@ -77,13 +57,13 @@ def compare(challenger: ProbabilityTable, champion: ProbabilityTable, metric: st
     Args:
         challenger: out of fold.
         champion: out of fold, of the same rows, labels and folds; the order may differ.
-        metric: one of METRICS; the cv/ means over folds are compared by their rows.
+        metric: one of METRICS; the means over folds are compared by their rows.
 
     Raises:
         ComparisonError: other rows, labels or folds, or an unknown metric.
     """
     if metric not in METRICS:
-        raise ComparisonError(f"--metric: found {metric!r}; it should be one of {', '.join(METRICS)}")
+        raise ComparisonError(f"metric: found {metric!r}; it should be one of {', '.join(METRICS)}")
     row_of = {i: row for row, i in enumerate(champion.ids)}
     if set(row_of) != set(challenger.ids):
         raise ComparisonError(f"other rows: {len(challenger):,} out of fold here, {len(champion):,} there")

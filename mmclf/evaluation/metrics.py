@@ -42,24 +42,25 @@ def per_class(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, np.nd
     Returns:
         Arrays (classes,): `rows` int64; `precision`, `recall`, `f1` float64 in [0, 1].
     """
-    classes = probabilities.shape[1]
-    predicted = probabilities.argmax(axis=1)
-    hits = np.bincount(targets[predicted == targets], minlength=classes)
-    rows = np.bincount(targets, minlength=classes)
-    named = np.bincount(predicted, minlength=classes)
-    return {
-        "rows": rows,
-        "precision": hits / np.maximum(named, 1),
-        "recall": hits / np.maximum(rows, 1),
-        "f1": 2 * hits / np.maximum(rows + named, 1),
-    }
+    from sklearn.metrics import precision_recall_fscore_support  # here, since it takes a second
+
+    labels = range(probabilities.shape[1])
+    if len(targets) == 0:  # which scikit-learn refuses
+        figures = {name: np.zeros(len(labels)) for name in ("precision", "recall", "f1")}
+        return {"rows": np.zeros(len(labels), np.int64), **figures}
+    precision, recall, f1, rows = precision_recall_fscore_support(
+        targets, probabilities.argmax(axis=1), labels=labels, zero_division=0
+    )
+    return {"rows": rows, "precision": precision, "recall": recall, "f1": f1}
 
 
 def macro_f1(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Mean of the classes' F1 over the classes that occur, as rows or as predictions (scikit-learn's default)."""
-    figures = per_class(probabilities, targets)
-    seen = np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1]) + figures["rows"] > 0
-    return float(figures["f1"][seen].mean()) if seen.any() else float("nan")
+    """Mean of the classes' F1 over the classes that occur, as rows or as predictions; nan for no rows."""
+    from sklearn.metrics import f1_score
+
+    if len(targets) == 0:
+        return float("nan")
+    return float(f1_score(targets, probabilities.argmax(axis=1), average="macro", zero_division=0))
 
 
 def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:

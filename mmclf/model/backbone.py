@@ -1,46 +1,20 @@
-"""The pretrained image and text towers: open_clip behind one small interface.
+"""The pretrained image and text towers: open_clip behind one small interface. How they are made: loading.py."""
 
-`model.name` is an open_clip architecture with a weight tag in `model.pretrained` (`ViT-L-14-quickgelu` with
-`openai`), `hf-hub:ORG/REPO`, or `local-dir:PATH`, a folder with `open_clip_config.json` and weights, which
-needs no network.
-"""
-
-import contextlib
-import copy
-import difflib
-import hashlib
-import json
-import logging
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 from open_clip.hf_model import HFTextEncoder
 from open_clip.model import resize_pos_embed
 from open_clip.transformer import TextTransformer, text_global_pool
-from safetensors.torch import save_file
 from torch import nn
 
-from ..data.batches import Tokens
-from ..data.images import Transform, as_triple
-from ..errors import (
-    ActivationMismatchError,
-    BackboneError,
-    CheckpointError,
-    WeightsUnavailableError,
-)
-from .identity import HF_HUB, LOCAL_DIR, BackboneCard, BackboneIdentity, tokenizer_digest
+from ..data.images import Transform
+from ..data.text import Tokens
+from ..errors import BackboneError, CheckpointError
+from .identity import BackboneIdentity, BackboneSpec, tokenizer_digest
 
 # learnt for contrast between the towers; a classifier doesn't use them
 UNUSED = ("logit_scale", "logit_bias")
-# resized to another img_size on loading, so no part of a backbone's identity
-RESIZED = ("positional_embedding", "pos_embed")
-# of a local-dir: folder; the last one is that of a Hugging Face text tower, a folder in it
-CONFIG, WEIGHTS, TEXT_CONFIG = "open_clip_config.json", "open_clip_model.safetensors", "text_config"
-RANDOM_SEED = 0  # of random weights, so that a frozen random backbone can be made again
 
 
 class Backbone(nn.Module):
@@ -75,7 +49,7 @@ class Backbone(nn.Module):
 
         `length` is the whole context, or less where `cuts_text`: then the result is the same.
         """
-        text = self._text_tower
+        text = self.text_tower
         if input_ids.shape[1] < self._context()[0] and self._is_causal:
             return _encode_causal_text(text, input_ids)
         features: torch.Tensor = self.clip.encode_text(input_ids)  # type: ignore[operator]
@@ -105,14 +79,14 @@ class Backbone(nn.Module):
         visual: Any = self.clip.visual
         visual.compile(dynamic=False)
         # texts are cut at the longest of a batch, so the length varies
-        text = self._text_tower
+        text = self.text_tower
         transformer: Any = text.transformer if text is self.clip else text
         transformer.compile(dynamic=True)
 
     @property
-    def card(self) -> BackboneCard:
+    def spec(self) -> BackboneSpec:
         """What can be known of it without loading it."""
-        return BackboneCard(self.identity, self.transform, tokenizer_digest(self.identity.name))
+        return BackboneSpec(self.identity, self.transform, tokenizer_digest(self.tokenizer, self.identity.name))
 
     @property
     def cuts_text(self) -> bool:
@@ -122,20 +96,21 @@ class Backbone(nn.Module):
         for a Hugging Face tower, which masks its padding. It isn't for SigLIP, which attends to its padding and pools
         the last position, nor for CoCa, whose class token stands behind the padding.
         """
-        text = self._text_tower
+        text = self.text_tower
         if isinstance(text, HFTextEncoder):
             # its max pooling is over the masked positions
             return type(text.pooler).__name__ in ("MeanPooler", "ClsPooler", "ClsLastHiddenStatePooler")
         return self._is_causal
 
     @property
-    def _text_tower(self) -> Any:
+    def text_tower(self) -> Any:
+        """The part of the model that reads texts."""
         return getattr(self.clip, "text", self.clip)
 
     @property
     def _is_causal(self) -> bool:
         """Whether it is open_clip's own causal tower, pooled at a token of the text."""
-        text = self._text_tower
+        text = self.text_tower
         if isinstance(text, TextTransformer):
             plain = text.cls_emb is None and not text.use_pad_mask and not text.output_tokens
             return plain and text.attn_mask is not None and text.pool_type in ("argmax", "eos", "first")
@@ -183,7 +158,7 @@ class Backbone(nn.Module):
             if len(full):
                 longer = self.tokenizer([part[row] for row in full.tolist()], context_length=max_len + 1)
                 truncated[start + full] = self._lengths(longer) > max_len
-        return Tokens(ids, mask, truncated, self.cuts_text)
+        return Tokens(ids, mask, truncated, cuttable=self.cuts_text)
 
     def load_towers(self, state: dict[str, torch.Tensor], image_size: int) -> None:
         """Load the towers of a fine-tuned checkpoint that was trained at `image_size`, strictly.
@@ -208,7 +183,7 @@ class Backbone(nn.Module):
 
     def _context(self) -> tuple[int, bool]:
         """Tokens that the text tower reads at most, and whether it must be given just as many."""
-        text = self._text_tower
+        text = self.text_tower
         return int(text.context_length), hasattr(text, "positional_embedding")
 
     def _pad_value(self) -> int:
@@ -238,249 +213,3 @@ def _encode_causal_text(text: Any, input_ids: torch.Tensor) -> torch.Tensor:
     if projection is not None:
         features = projection(features) if isinstance(projection, nn.Linear) else features @ projection
     return features
-
-
-def load_backbone(
-    name: str,
-    pretrained: str | None,
-    img_size: int,
-    *,
-    load_weights: bool = True,
-    patch_dropout: float = 0.0,
-    widths: tuple[int, int] | None = None,
-) -> Backbone:
-    """Build the towers, load their weights, and find out what they are.
-
-    Args:
-        name: see the module.
-        pretrained: weight tag or file for an architecture; None for random weights from a fixed seed.
-        img_size: side of the pictures in pixels; position embeddings are resized to it.
-        load_weights: False where a checkpoint's own weights are loaded right afterwards.
-        patch_dropout: share of the patches that a vision transformer doesn't see in training.
-        widths: of the two features, where they are known for this img_size; else the towers are tried.
-
-    Raises:
-        BackboneError: unknown name or tag, a folder without configuration, an img_size that doesn't fit.
-        ActivationMismatchError: weights trained with QuickGELU in a model without it, or the reverse.
-        WeightsUnavailableError: weights, configuration or tokenizer can't be downloaded.
-    """
-    is_folder = name.startswith(LOCAL_DIR)
-    has_schema = is_folder or name.startswith(HF_HUB)
-    if is_folder:
-        _check_folder(name)
-    elif not has_schema:
-        _check_names(name, pretrained)
-    random_weights = pretrained is None and not has_schema
-    with _quiet_open_clip(), torch.random.fork_rng():
-        torch.manual_seed(RANDOM_SEED)
-        try:
-            clip = open_clip.create_model(
-                name,
-                pretrained=None if has_schema else pretrained,
-                load_weights=load_weights,
-                pretrained_text=False,
-                require_pretrained=load_weights and not random_weights,
-                force_image_size=_changed_size(name, img_size),
-                force_patch_dropout=patch_dropout,
-                **_own_text_config(name),
-            )
-            tokenizer = open_clip.get_tokenizer(name)
-        except Exception as error:  # open_clip raises plain RuntimeErrors for everything
-            raise _translate(error, name, pretrained, img_size) from None
-    clip.eval()
-    clip.requires_grad_(False)
-    size = clip.visual.image_size
-    if (size[0] if isinstance(size, tuple | list) else size) != img_size:
-        raise BackboneError(f"data.img_size: the image tower of {name} stays at {size}, not {img_size}")
-    preprocess = clip.visual.preprocess_cfg
-    transform = Transform(
-        img_size,
-        as_triple(preprocess["mean"]),
-        as_triple(preprocess["std"]),
-        preprocess.get("interpolation") or "bicubic",
-    )
-    image_dim, text_dim = widths or _feature_widths(clip, tokenizer, img_size, name)
-    identity = BackboneIdentity(
-        name=LOCAL_DIR + str(Path(name.removeprefix(LOCAL_DIR)).resolve()) if is_folder else name,
-        pretrained="" if has_schema or pretrained is None else pretrained,
-        activation="quick_gelu" if _model_config(name).get("quick_gelu") else "gelu",
-        weights_sha256=_digest(clip.state_dict()) if load_weights else "",
-        image_dim=image_dim,
-        text_dim=text_dim,
-    )
-    return Backbone(clip, identity, transform, tokenizer)
-
-
-def _check_folder(name: str) -> None:
-    folder = Path(name.removeprefix(LOCAL_DIR))
-    if not folder.is_dir():
-        raise BackboneError(f"model.name: {name}: no such folder; it should hold open_clip_config.json and weights")
-    if not (folder / CONFIG).is_file():
-        raise BackboneError(f"model.name: {name}: the folder holds no open_clip_config.json")
-
-
-def save_backbone(backbone: Backbone, folder: Path, *, weights: bool) -> None:
-    """Write all that `load_backbone` needs into a folder, which it then reads as `local-dir:`, wherever it lies.
-
-    Args:
-        backbone: of any origin; pictures are expected at its img_size then.
-        folder: made where it doesn't exist.
-        weights: write them too; without them the folder serves `load_weights=False` only.
-
-    Raises:
-        BackboneError: the configuration of the towers isn't known.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    name = backbone.identity.name
-    model_cfg = copy.deepcopy(_model_config(name))
-    if not model_cfg:
-        raise BackboneError(f"model.name: {name}: its configuration can't be found, so it can't be copied")
-    clip: Any = backbone.clip
-    model_cfg["vision_cfg"]["image_size"] = backbone.transform.img_size
-    text_cfg = model_cfg["text_cfg"]
-    text = backbone._text_tower
-    if isinstance(text, HFTextEncoder):
-        text_cfg["hf_model_name"] = TEXT_CONFIG
-        text.config.save_pretrained(folder / TEXT_CONFIG)
-    inner = getattr(backbone.tokenizer, "tokenizer", None)
-    if inner is not None:  # else open_clip's own, whose vocabulary is part of the package
-        text_cfg["hf_tokenizer_name"] = TEXT_CONFIG  # read from the folder itself, whatever stands here
-        inner.save_pretrained(folder)
-    config = {"model_cfg": model_cfg, "preprocess_cfg": clip.visual.preprocess_cfg}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    if weights:
-        state = {key: tensor.detach().cpu().contiguous() for key, tensor in clip.state_dict().items()}
-        save_file(state, folder / WEIGHTS)
-
-
-def _own_text_config(name: str) -> dict[str, Any]:
-    """Arguments that point a Hugging Face text tower to the configuration inside its `local-dir:` folder.
-
-    open_clip takes the name for a path or a repository, and a relative path for one below the working folder.
-    """
-    folder = Path(name.removeprefix(LOCAL_DIR))
-    if not name.startswith(LOCAL_DIR) or not (folder / TEXT_CONFIG / "config.json").is_file():
-        return {}
-    text_cfg = _model_config(name)["text_cfg"]
-    if text_cfg.get("hf_model_name") != TEXT_CONFIG:
-        return {}
-    return {"text_cfg": text_cfg | {"hf_model_name": str(folder / TEXT_CONFIG), "hf_model_pretrained": False}}
-
-
-def _check_names(name: str, pretrained: str | None) -> None:
-    """The name and the tag exist, and the weights were trained with the model's activation."""
-    config = open_clip.get_model_config(name)
-    if config is None:
-        close = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
-        raise BackboneError(
-            f"model.name: open_clip has no model {name!r}"
-            + (f"; did you mean {' or '.join(close)}?" if close else "; open_clip.list_models() names them all")
-        )
-    if pretrained is None or Path(pretrained).is_file():
-        return
-    tag = open_clip.get_pretrained_cfg(name, pretrained)
-    if not tag:
-        tags = open_clip.list_pretrained_tags_by_model(name)
-        twin = name.removesuffix("-quickgelu") if name.endswith("-quickgelu") else f"{name}-quickgelu"
-        hint = f"{name} has {', '.join(tags)}" if tags else f"there are no weights for {name}"
-        if pretrained in open_clip.list_pretrained_tags_by_model(twin):
-            hint += f"; {twin} has {pretrained}"
-        raise BackboneError(f"model.pretrained: {pretrained!r} is no weight tag of {name}, and no file; {hint}")
-    trained_quick, model_quick = bool(tag.get("quick_gelu")), bool(config.get("quick_gelu"))
-    if trained_quick != model_quick:
-        twin = f"{name}-quickgelu" if trained_quick else name.removesuffix("-quickgelu")
-        there, here = ("QuickGELU", "GELU") if trained_quick else ("GELU", "QuickGELU")
-        raise ActivationMismatchError(
-            f"model.name: the {pretrained} weights of {name} were trained with {there}, but {name} computes {here}; "
-            f"set model.name={twin}"
-        )
-
-
-def _model_config(name: str) -> dict[str, Any]:
-    return dict(open_clip.get_model_config(name) or {})
-
-
-def _changed_size(name: str, img_size: int) -> int | None:
-    """The img_size to force, None where it is the model's own (a timm tower is left alone then)."""
-    try:
-        own = _model_config(name).get("vision_cfg", {}).get("image_size", 224)
-    except Exception:  # an unreachable hub is explained where the model is made
-        return img_size
-    return None if own in (img_size, [img_size, img_size]) else img_size
-
-
-def _feature_widths(clip: nn.Module, tokenizer: Any, img_size: int, name: str) -> tuple[int, int]:
-    """Widths of the two features, asked from the towers: timm towers have no reliable attribute for it."""
-    try:
-        with torch.inference_mode():
-            image = clip.encode_image(torch.zeros(1, 3, img_size, img_size))  # type: ignore[operator]
-            text = clip.encode_text(tokenizer(["a"]))  # type: ignore[operator]
-    except RuntimeError as error:
-        raise BackboneError(f"data.img_size: {name} can't read pictures of {img_size} pixels: {error}") from None
-    return int(image.shape[1]), int(text.shape[1])
-
-
-def _digest(state: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        if key in UNUSED or key.endswith(RESIZED):
-            continue
-        tensor = state[key].contiguous()
-        digest.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data if tensor.ndim else str(tensor.item()).encode())
-    return digest.hexdigest()
-
-
-def _translate(error: Exception, name: str, pretrained: str | None, img_size: int) -> BackboneError:
-    """An open_clip or hub exception as one of ours."""
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:
-        chain.append(cause)
-    text = " ".join(f"{type(link).__name__} {link}" for link in chain)
-    weights = name if name.startswith((HF_HUB, LOCAL_DIR)) else f"{name}/{pretrained}"
-    if name.startswith(LOCAL_DIR) and "could not be loaded" in text:
-        return BackboneError(f"model.name: {name}: the folder holds no weights (open_clip_model.safetensors)")
-    remote = (
-        "Failed to download",
-        "Failed initial",
-        "Hub",
-        "hub",
-        "Connection",
-        "URLError",
-        "resolve",
-        "offline",
-        "HTTP",
-    )
-    if not name.startswith(LOCAL_DIR) and any(word in text for word in remote):
-        return WeightsUnavailableError(
-            f"model.pretrained: {weights} can't be downloaded from here; {_how_to_copy(name, pretrained)} "
-            f"(the last error was {type(chain[-1]).__name__}: {str(chain[-1])[:200]})"
-        )
-    last_line = str(error).strip().split("\n")[-1].strip()
-    return BackboneError(f"model.name: {weights} can't be loaded at img_size {img_size}: {last_line[:500]}")
-
-
-def _how_to_copy(name: str, pretrained: str | None) -> str:
-    """What to do on a machine with network so that this one needs none."""
-    tag = {} if name.startswith(HF_HUB) else open_clip.get_pretrained_cfg(name, pretrained) or {}
-    repository = name.removeprefix(HF_HUB) if name.startswith(HF_HUB) else tag.get("hf_hub", "").rpartition("/")[0]
-    if repository:
-        return (
-            f"where there is network, run `hf download {repository} --local-dir DIR`, copy DIR here, and set "
-            "model.name=local-dir:DIR"
-        )
-    return f"where there is network, fetch {tag.get('url')}, copy the file here, and set model.pretrained=FILE"
-
-
-@contextlib.contextmanager
-def _quiet_open_clip() -> Iterator[None]:
-    """open_clip logs to the root logger and warns about what is checked here; keep it off the terminal."""
-    root = logging.getLogger()
-    before = root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -4,21 +4,21 @@ A stage-1 checkpoint holds the head and the identity of the frozen backbone. A s
 fine-tuned towers too.
 """
 
-import shutil
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..config import Config
 from ..data.images import Transform
 from ..errors import CheckpointError
-from .classifier import Classifier, FeatureClassifier, Head
+from ..store.files import atomic_folder, read_header, write_header
+from .classifier import Head
 from .identity import BackboneIdentity
 
 WEIGHTS, META = "weights.safetensors", "meta.json"
@@ -81,20 +81,18 @@ class Checkpoint:
             raise CheckpointError(f"{path}: missing or damaged ({error}); train this fold again") from None
 
 
-def save_checkpoint(folder: Path, model: Classifier | FeatureClassifier, meta: CheckpointMeta) -> None:
-    """Write a checkpoint folder: complete, or not there at all. A former one at this place is replaced."""
-    state = {k: v for k, v in model.state_dict().items() if k.startswith(HEAD) or meta.stage == "stage2"}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, draft / WEIGHTS)
-        (draft / META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.replace(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+def save_checkpoint(folder: Path, state: Mapping[str, torch.Tensor], meta: CheckpointMeta) -> None:
+    """Write a checkpoint folder: complete, or not there at all. A former one at this place is replaced.
+
+    Args:
+        folder: of the checkpoint.
+        state: of the model, as `state_dict` gives it; of stage 1 the head alone is kept.
+        meta: of it.
+    """
+    kept = {name: tensor for name, tensor in state.items() if name.startswith(HEAD) or meta.stage == "stage2"}
+    with atomic_folder(folder) as draft:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}, draft / WEIGHTS)
+        write_header(draft / META, meta)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -103,15 +101,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: no such file, or not one that this version reads.
     """
-    path = folder / META
-    try:
-        return Checkpoint(folder, CheckpointMeta.model_validate_json(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be read ({error.strerror}); is the run complete?") from None
-    except ValidationError as error:
-        first: Any = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: {key}: {first['msg']}; written by another version of mmclf?") from None
+    return Checkpoint(folder, read_header(folder / META, CheckpointMeta, CheckpointError, "is the run complete?"))
 
 
 def load_head(head: Head, checkpoint: Checkpoint) -> None:

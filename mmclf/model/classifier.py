@@ -1,15 +1,17 @@
-"""The classifier: towers, concatenated features, MLP head."""
+"""The models that are trained: towers with a head, and a head alone on features that are computed already."""
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ..config import LearningRates
-from ..data.batches import Batch, FeatureBatch
+from ..data.batches import Batch
 from ..runtime.device import Precision, encoding_batch
+from .pooling import mean_by_row
 
 if TYPE_CHECKING:  # importing open_clip takes seconds, which a head on stored features doesn't need
     from .backbone import Backbone
@@ -28,7 +30,29 @@ class Head(nn.Sequential):
         )
 
 
-class FeatureClassifier(nn.Module):
+@dataclass(frozen=True)
+class FeatureBatch:
+    """B rows as features.
+
+    Attributes:
+        rows: int64 (B,), positions in the catalogue.
+        features: float32 (B, image_dim + text_dim).
+        targets: int64 (B,).
+    """
+
+    rows: torch.Tensor
+    features: torch.Tensor
+    targets: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to(self, device: torch.device) -> "FeatureBatch":
+        """The batch with its tensors on `device`."""
+        return replace(self, features=self.features.to(device), targets=self.targets.to(device))
+
+
+class HeadModel(nn.Module):
     """A head on features of frozen towers that are computed already."""
 
     def __init__(self, head: Head) -> None:
@@ -40,6 +64,9 @@ class FeatureClassifier(nn.Module):
         """Logits, float32 (B, classes)."""
         logits: torch.Tensor = self.head(batch.features)
         return logits
+
+    def freeze_unused(self) -> None:
+        """Nothing: every parameter of a head is used."""
 
     def parameter_groups(self, rates: LearningRates) -> list[dict[str, object]]:
         """The optimiser group `head`."""
@@ -72,9 +99,9 @@ class Classifier(nn.Module):
                 module.eval()
         return self
 
-    def image_features(self, batch: Batch, images: torch.Tensor | None = None) -> torch.Tensor:
-        """float32 (B, image_dim): the mean over each row's pictures (or over `images` in their place)."""
-        images = batch.images if images is None else images
+    def image_features(self, batch: Batch) -> torch.Tensor:
+        """float32 (B, image_dim): the mean over each row's pictures."""
+        images = batch.images
         device = images.device
         training = self.training and self.clip_trainable
         precision = self.precision
@@ -155,20 +182,3 @@ def slices(inputs: torch.Tensor, size: int, *, training: bool = False) -> list[t
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
-
-
-def mean_by_row(features: torch.Tensor, row: torch.Tensor, rows: int) -> torch.Tensor:
-    """Mean over the pictures of each row.
-
-    Args:
-        features: (P, d), one per picture.
-        row: int64 (P,), which of the `rows` each belongs to; each row has at least one.
-        rows: number of rows.
-
-    Returns:
-        (rows, d).
-    """
-    if len(features) == rows:  # one picture each, in order
-        return features
-    total = features.new_zeros(rows, features.shape[1]).index_add_(0, row, features)
-    return total / torch.bincount(row, minlength=rows)[:, None]

@@ -1,302 +1,375 @@
-"""Features of frozen towers: each view of a picture and each text is encoded once, whatever the folds and epochs.
+"""Features of frozen towers: the one road from pictures and texts to vectors, for training and for scoring.
 
 A feature is found again by what it was computed from: the towers (weights, activation, img_size, precision), the
 transform, the content of the picture file and the seed of its crop, or the text. So another head, another split or
-another table with the same products computes nothing. How they are kept: shelf.py.
+another table with the same products computes nothing.
+
+A feature is the same to the bit whatever was computed beside it. The arithmetic of a batch depends on its shape, so a
+shape is a function of the row alone (see docs/adr/0014): pictures go `encoding_batch` at a time, texts of one padded
+length together, and a batch that isn't full is filled up. Without a store, where a single row must be answered quickly,
+a batch isn't filled up, but for one alone.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import psutil
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ..config import DataConfig
-from ..data.batches import EVAL, EpochSampler, FeatureBatch, views_of_row
-from ..data.catalog import Catalog
-from ..data.pictures import Pictures, View
+from ..data.batches import ahead, unreadable
+from ..data.images import draft_side
+from ..data.images import flip as mirrored
+from ..data.pictures import Pictures
+from ..data.pixels import PixelSpool
+from ..data.rows import Rows
+from ..data.shots import Shot, ShotBatch, ShotDataset, stack_shots
+from ..data.text import LENGTH_STEP, Tokens, text_batches
+from ..data.views import EVAL, View, views_of_row
 from ..errors import PictureError
 from ..runtime.device import Precision, encoding_batch, pick_workers
 from ..runtime.progress import track
-from ..runtime.speed import Stopwatch
+from ..runtime.speed import Ledger, Stopwatch
 from ..store.cache import Cache
-from ..store.vectors import Shelf, make_key
-from .classifier import mean_by_row
-from .identity import BackboneCard, recall, remember
-
-if TYPE_CHECKING:  # importing open_clip takes seconds, which a run on stored features doesn't need
-    from .backbone import Backbone
+from ..store.vectors import VectorStore, make_key
+from .identity import Towers
+from .pooling import mean_by_row
 
 # of the way features are computed here; another number leaves the stored ones unused
-VERSION = 1
+VERSION = 2
 # a matrix that would take more than this share of the memory lies in a file
 MEMORY_SHARE = 0.25
 GATHER_ROWS = 65_536
 
 
-class LazyBackbone:
-    """A backbone that is loaded when its towers are first needed, and known before where the cache knows it."""
-
-    def __init__(self, name: str, pretrained: str | None, img_size: int, cache: Cache) -> None:
-        """See `load_backbone`, which the first three arguments are for."""
-        self._key = (name, pretrained, img_size)
-        self._cache = cache
-        self._loaded: Backbone | None = None
-        self._card = recall(cache, *self._key)
-
-    @property
-    def card(self) -> BackboneCard:
-        """Identity and transform; loads the towers where the cache doesn't know them."""
-        if self._card is None:
-            self._card = self.load().card
-            remember(self._cache, self._card, *self._key[:2])
-        return self._card
-
-    def load(self) -> "Backbone":
-        """The towers, on the CPU at first; always the same object.
-
-        Raises:
-            BackboneError: see `load_backbone`.
-        """
-        if self._loaded is None:
-            from .backbone import load_backbone
-
-            self._loaded = load_backbone(*self._key)
-        return self._loaded
-
-
 @dataclass
-class Ledger:
-    """What encoding took. `reused` and `computed` count views and texts; `wait` is the share spent on data."""
+class _Work:
+    """Pictures that are to be encoded: what is missing of each, straight and mirrored, and where it goes."""
 
-    computed: int = 0
-    reused: int = 0
-    seconds: float = 0.0
-    wait_seconds: float = 0.0
-
-    def figures(self) -> dict[str, float]:
-        """Under the names of the charts."""
-        figures = {"features/computed": self.computed, "features/reused": self.reused, "features/seconds": self.seconds}
-        if self.computed:
-            figures["features/rows_per_second"] = self.computed / self.seconds
-            figures["features/data_wait"] = self.wait_seconds / self.seconds
-        return figures
+    shots: list[Shot]  # the first one is the placeholder
+    keys: list[list[bytes]]  # by flip and shot
+    out: list[np.ndarray]  # by flip: float32 (shots, image_dim)
+    there: np.ndarray  # bool (shots, flips)
+    waiting: list[list[tuple[int, torch.Tensor]]] = field(default_factory=list)  # by flip, until a batch is full
 
 
-class Features:
-    """The features of a catalogue: computed when they are first asked for, unless the cache has them.
+class Encoder:
+    """Frozen towers applied to rows; what the cache holds isn't computed, and the towers not loaded for it.
 
     Attributes:
-        unreadable: one sentence per picture that couldn't be decoded.
-        truncated: number of rows whose text didn't fit, once `texts` was called.
+        unreadable: a sentence for each picture that couldn't be decoded, by its name.
+        truncated: number of rows of the last `texts` whose text didn't fit.
         ledger: what was computed and how long it took.
     """
 
     def __init__(
         self,
-        catalog: Catalog,
-        backbone: LazyBackbone,
+        towers: Towers,
         data: DataConfig,
         *,
-        seed: int,
         precision: Precision,
         device: torch.device,
-        cache: Cache,
+        cache: Cache | None,
+        seed: int = 0,
+        sizes: Sequence[int] = (),
+        max_batch: int | None = None,
         compiled: bool = False,
+        quiet: bool = False,
     ) -> None:
-        """`seed` is that of the crops; the towers run on `device` in `precision`, `compiled` or not."""
-        self.unreadable: set[str] = set()
+        """
+        Args:
+            towers: in eval mode.
+            data: how pictures and texts are read.
+            precision: of the towers.
+            device: they are moved to.
+            cache: where features are kept; None keeps none, for towers that no name stands for.
+            seed: of the crops.
+            sizes: other sizes that the same pictures are decoded for.
+            max_batch: pictures or texts at a time, at most, where none are kept; else what the device is fastest with.
+            compiled: run the towers through torch.compile.
+            quiet: no progress bars.
+        """
+        self.unreadable: dict[str, str] = {}
         self.truncated = 0
         self.ledger = Ledger()
-        self._catalog = catalog
-        self._backbone = backbone
-        self._data = data
-        self._seed = seed
-        self._precision = precision
-        self._device = device
-        self._cache = cache
-        self._compiled = compiled
-        card = backbone.card
-        self._pictures = Pictures(catalog.image_root, card.transform, cache=None, draft=data.fast_jpeg)
-        self._kept_pictures = Pictures(catalog.image_root, card.transform, cache=cache, draft=data.fast_jpeg)
-        self._images: dict[int, np.ndarray] = {}
-        self._texts: np.ndarray | None = None
-        # without the backbone's name: the same weights under two names share their features
-        towers = {
-            "version": VERSION,
-            "weights_sha256": card.identity.weights_sha256,
-            "activation": card.identity.activation,
-            "precision": f"{precision.name} on {device.type}",
-        }
-        image = {"kind": "pictures", "transform": vars(card.transform), "draft": data.fast_jpeg}
-        text = {"kind": "texts", "max_len": data.max_len, "tokenizer": card.tokenizer}
-        self._image_shelf = Shelf(cache, towers | image, card.identity.image_dim, note=card.identity.name)
-        # with a last column that is 1 where the text was cut
-        self._text_shelf = Shelf(cache, towers | text, card.identity.text_dim + 1, note=card.identity.name)
+        self._towers, self._data, self._seed = towers, data, seed
+        self._precision, self._device, self._cache = precision, device, cache
+        full = encoding_batch(device)
+        # what is kept is computed in one shape, whoever asks for it
+        self._size = full if cache is not None or max_batch is None else min(full, max(2, max_batch))
+        self._compiled, self._quiet = compiled, quiet
+        self._loaded: Any = None  # the backbone, once it was needed
+        spec = towers.spec
+        self._draft = draft_side([spec.transform.img_size, *sizes]) if data.fast_jpeg else None
+        self._image_store = self._text_store = None
+        if cache is not None:
+            # without the backbone's name: the same weights under two names share their features
+            common = {
+                "version": VERSION,
+                "weights_sha256": spec.identity.weights_sha256,
+                "activation": spec.identity.activation,
+                "precision": f"{precision.name} on {device.type}{', compiled' if compiled else ''}",
+            }
+            image = {"kind": "pictures", "transform": vars(spec.transform), "draft": self._draft}
+            text = {"kind": "texts", "max_len": data.max_len, "tokenizer": spec.tokenizer}
+            note = spec.identity.name
+            self._image_store = VectorStore(cache, common | image, spec.identity.image_dim, note=note)
+            # with a last column that is 1 where the text was cut
+            self._text_store = VectorStore(cache, common | text, spec.identity.text_dim + 1, note=note)
 
-    @property
-    def width(self) -> int:
-        """image_dim + text_dim."""
-        identity = self._backbone.card.identity
-        return identity.image_dim + identity.text_dim
+    def images(
+        self, rows: Rows, epoch: int = EVAL, *, flips: Sequence[bool] = (False,), spool: PixelSpool | None = None
+    ) -> list[np.ndarray]:
+        """Image features of each row: the mean over its pictures; black where it has none that can be decoded.
 
-    def images(self, view: int) -> np.ndarray:
-        """float32 (rows, image_dim): of the eval view (EVAL) or of training view 1, 2, ...; means over the pictures.
+        Args:
+            rows: the products.
+            epoch: of the random crops; EVAL for the eval view.
+            flips: False for the picture, True for its mirror image.
+            spool: where eval views that were decoded at this size lie, and where those wanted later are put.
+
+        Returns:
+            float32 (rows, image_dim) for each of `flips`.
 
         Raises:
             PictureError: an unreadable picture, with `data.on_bad_image: error`.
             BackboneError: the towers are needed and can't be loaded.
         """
-        if view not in self._images:
-            self._images[view] = self._encode_view(view)
-        return self._images[view]
+        watch = Stopwatch()
+        source = Pictures(
+            rows.source,
+            self._towers.spec.transform,
+            # several training views are cut from one picture, which is then worth keeping; the eval view is needed once
+            cache=self._cache if epoch != EVAL else None,
+            draft=self._draft,
+        )
+        views = [views_of_row(rows, row, epoch, self._data.multi_image_mode, self._seed) for row in range(len(rows))]
+        content = self._contents(source, [view for of_row in views for view in of_row])
+        shots: list[Shot] = [Shot(None)]
+        place_of: dict[str, int] = {}  # of a shot, by its content
+        chosen: list[list[int]] = []
+        for of_row in views:
+            places = []
+            for view in of_row:
+                if view in content:
+                    place = place_of.setdefault(content[view], len(shots))
+                    if place == len(shots):
+                        shots.append(Shot(view))
+                    places.append(place)
+            chosen.append(places)
+        names = ["placeholder", *place_of]
+        keys = [[make_key(name, "mirrored") if flip else make_key(name) for name in names] for flip in flips]
+        width = self._towers.spec.identity.image_dim
+        out = [self._allocate(len(shots), width) for _ in flips]
+        there = np.zeros((len(shots), len(flips)), dtype=bool)
+        if self._image_store is not None:
+            there = np.stack([self._image_store.get(k, o) for k, o in zip(keys, out, strict=True)], axis=1)
+        work = _Work(shots, keys, out, there, [[] for _ in flips])
+        before = there.copy()
+        readable = np.ones(len(shots), dtype=bool)
+        label = "encoding pictures" if epoch == EVAL else f"encoding pictures, view {epoch}"
+        missing = np.flatnonzero(~there.all(axis=1))
+        if all(chosen):
+            missing = missing[missing > 0]  # no row is without a picture so far
+        self._encode_pictures(work, missing, flips, source, spool, label, readable, watch)
+        chosen = [[place for place in places if readable[place]] or [0] for places in chosen]
+        if any(places == [0] for places in chosen) and not there[0].all():
+            self._encode_pictures(work, np.array([0]), flips, source, None, label, readable, watch)
+        asked = np.unique(np.array([place for places in chosen for place in places], dtype=np.int64))
+        self.ledger.count(before[asked], watch)
+        return [self._gather(features, chosen) for features in out]
 
-    def texts(self) -> np.ndarray:
-        """float32 (rows, text_dim).
+    def texts(self, rows: Rows, *, memo: dict[tuple[str, int], Tokens] | None = None) -> np.ndarray:
+        """Text features of each row, float32 (rows, text_dim).
+
+        Args:
+            rows: the products.
+            memo: keeps tokens for other towers that read the same rows by the same tokenizer.
 
         Raises:
             BackboneError: the towers are needed and can't be loaded.
         """
-        if self._texts is None:
-            watch = Stopwatch()
-            position: dict[str, int] = {}
-            row_of = np.array([position.setdefault(text, len(position)) for text in self._catalog.texts])
-            texts = list(position)
-            found = _allocate(len(texts), self._backbone.card.identity.text_dim + 1, self._cache)
-            there = self._text_shelf.get([make_key(text) for text in texts], found)
-            missing = np.flatnonzero(~there)
-            if len(missing):
-                self._encode_texts([texts[i] for i in missing], missing, found)
-            self._count(there, watch)
-            self.truncated = int(found[row_of, -1].sum())
-            self._texts = _allocate(len(row_of), found.shape[1] - 1, self._cache)
-            for start in range(0, len(row_of), GATHER_ROWS):
-                rows = row_of[start : start + GATHER_ROWS]
-                self._texts[start : start + len(rows)] = found[rows, :-1]
-        return self._texts
-
-    def _encode_view(self, number: int) -> np.ndarray:
         watch = Stopwatch()
-        digest_of = self._digests(number)
-        chosen: list[list[int]] = []
-        contents: dict[bytes, int] = {make_key("placeholder"): 0}
-        first: list[View | None] = [None]  # one view of each content
-        for row in range(len(self._catalog)):
-            places = []
-            for view in views_of_row(self._catalog, row, number, self._data.multi_image_mode, self._seed):
-                digest = digest_of.get(view.name)
-                if digest is None:
-                    continue  # the file can't be read
-                key = make_key(digest, str(view.seed))
-                if key not in contents:
-                    contents[key] = len(first)
-                    first.append(view)
-                places.append(contents[key])
-            chosen.append(places)
-        found = _allocate(len(first), self._backbone.card.identity.image_dim, self._cache)
-        there = self._image_shelf.get(list(contents), found)
+        position: dict[str, int] = {}
+        row_of = np.array([position.setdefault(text, len(position)) for text in rows.texts], dtype=np.int64)
+        texts = list(position)
+        found = self._allocate(len(texts), self._towers.spec.identity.text_dim + 1)
+        there = np.zeros(len(texts), dtype=bool)
+        if self._text_store is not None:
+            there = self._text_store.get([make_key(text) for text in texts], found)
         missing = np.flatnonzero(~there)
-        readable = np.ones(len(first), dtype=bool)
         if len(missing):
-            name = "encoding pictures" if number == EVAL else f"encoding pictures, view {number}"
-            self._encode_pictures(name, [first[i] for i in missing], missing, list(contents), found, readable, watch)
-        self._count(there | ~readable, watch)
-        return self._gather(found, [[p for p in places if readable[p]] or [0] for places in chosen])
+            self._encode_texts([texts[i] for i in missing], missing, found, memo)
+        self.ledger.count(there, watch)
+        self.truncated = int(found[row_of, -1].sum())
+        features = self._allocate(len(row_of), found.shape[1] - 1)
+        for start in range(0, len(row_of), GATHER_ROWS):
+            part = row_of[start : start + GATHER_ROWS]
+            features[start : start + len(part)] = found[part, :-1]
+        return features
 
-    def _digests(self, number: int) -> dict[str, str]:
-        """Digest of the content of each picture file that is needed; without the files that can't be read."""
-        names: dict[str, None] = {}
-        for row in range(len(self._catalog)):
-            for view in views_of_row(self._catalog, row, number, self._data.multi_image_mode, self._seed):
-                names[view.name] = None
+    def _contents(self, source: Pictures, views: Sequence[View]) -> dict[View, str]:
+        """What a view shows: by the content of its file where features are kept, else by its name.
+
+        Files that can't be read are left out.
+        """
+        if self._cache is None:
+            return {view: f"{view.name}\x1f{view.seed}" for view in views}
 
         def digest(name: str) -> str | None:
             try:
-                return self._kept_pictures.digest(name)
+                return source.digest(name)
             except PictureError as error:
-                self._complain(str(error))
+                self._complain(name, str(error))
                 return None
 
+        names = list(dict.fromkeys(view.name for view in views))
         with ThreadPoolExecutor(8) as pool:  # waits for the disk, and hashing lets other threads run
-            digests = pool.map(digest, names)
-            return {name: found for name, found in zip(names, digests, strict=True) if found is not None}
+            digests = dict(zip(names, pool.map(digest, names), strict=True))
+        return {view: f"{digests[view.name]}\x1f{view.seed}" for view in views if digests[view.name] is not None}
 
     def _encode_pictures(
         self,
-        name: str,
-        views: Sequence[View | None],
-        places: np.ndarray,
-        keys: Sequence[bytes],
-        out: np.ndarray,
+        work: _Work,
+        missing: np.ndarray,
+        flips: Sequence[bool],
+        source: Pictures,
+        spool: PixelSpool | None,
+        label: str,
         readable: np.ndarray,
         watch: Stopwatch,
     ) -> None:
-        """Encode views (None is the placeholder) into the rows `places` of `out`; marks what couldn't be decoded."""
-        # several training views are cut from one picture, which is then worth keeping; the eval view is needed once
-        augmented = any(view is not None and view.seed is not None for view in views)
-        dataset = _ViewDataset(views, self._kept_pictures if augmented else self._pictures)
+        """Encode what is missing of some shots; marks what couldn't be decoded."""
+        if not len(missing):
+            return
+        try:
+            batches = self._decoded([work.shots[place] for place in missing], source, spool)
+            total = -(-len(missing) // self._size)
+            for batch in watch.waiting(track(batches, total, label, quiet=self._quiet)):
+                for number, sentence in batch.unreadable:
+                    place = int(missing[number])
+                    readable[place] = False
+                    self._complain(str(getattr(work.shots[place].view, "name", "")), sentence)
+                places = missing[batch.numbers]
+                if len(places) == self._size and not work.there[places].any() and not any(work.waiting):
+                    self._run_pictures(work, places, batch.images, flips, range(len(flips)))  # as it came, on a GPU
+                    continue
+                for number in range(len(flips)):
+                    images = zip(places.tolist(), batch.images, strict=True)
+                    work.waiting[number] += [(p, image) for p, image in images if not work.there[p, number]]
+                    while len(work.waiting[number]) >= self._size:
+                        self._run_waiting(work, flips, number)
+            for number in range(len(flips)):
+                if work.waiting[number]:
+                    self._run_waiting(work, flips, number)
+        finally:
+            if self._image_store is not None:
+                self._image_store.flush()
+
+    def _decoded(self, shots: Sequence[Shot], source: Pictures, spool: PixelSpool | None) -> Iterator[ShotBatch]:
+        """The shots as pixels: from the spool, else from the files."""
+        transform = self._towers.spec.transform
+        spooled = [n for n, shot in enumerate(shots) if spool and shot.view and spool.has(transform, shot.view.name)]
+        for start in range(0, len(spooled), self._size):
+            part = spooled[start : start + self._size]
+            names = [view.name for n in part if (view := shots[n].view) is not None]
+            yield ShotBatch(np.array(part), torch.stack([spool.get(transform, name) for name in names]))  # type: ignore[union-attr]
+        rest = np.setdiff1d(np.arange(len(shots)), spooled)
+        if not len(rest):
+            return
+        later = spool.others(transform) if spool is not None else []
+        others = source.at_other_sizes(later)
         loader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_size=encoding_batch(self._device),
+            ShotDataset([shots[n] for n in rest], source, others),
+            batch_size=self._size,
             num_workers=pick_workers(self._device, self._data.num_workers),
-            collate_fn=_stack,
+            collate_fn=stack_shots,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),
         )
-        try:
-            for numbers, images, bad in watch.waiting(track(loader, len(loader), name)):
-                for number, reason in bad:
-                    readable[places[number]] = False
-                    self._complain(reason)
-                if not len(numbers):
-                    continue
-                rows = places[numbers.numpy()]
-                out[rows] = self._run(self._towers().encode_image, images)
-                self._image_shelf.put([keys[row] for row in rows], out[rows])
-        finally:
-            self._image_shelf.flush()
+        batches: Iterator[ShotBatch] = iter(loader if loader.num_workers else ahead(loader))
+        for batch in batches:
+            if spool is not None and len(batch.numbers):
+                for each, images in zip([transform, *later], (batch.images, *batch.others), strict=True):
+                    for number, image in zip(batch.numbers, images, strict=True):
+                        view = shots[rest[number]].view
+                        if view is not None:
+                            spool.put(each, view.name, image)
+            bad = tuple((int(rest[number]), sentence) for number, sentence in batch.unreadable)
+            yield ShotBatch(rest[batch.numbers], batch.images, bad)
 
-    def _encode_texts(self, texts: Sequence[str], places: np.ndarray, out: np.ndarray) -> None:
-        """Encode texts into the rows `places` of `out`, the short ones first, so that a batch has little padding."""
-        towers = self._towers()
+    def _run_waiting(self, work: _Work, flips: Sequence[bool], number: int) -> None:
+        """Encode a batch of what waits for one of the flips."""
+        part, work.waiting[number] = work.waiting[number][: self._size], work.waiting[number][self._size :]
+        images = torch.stack([image for _, image in part])
+        self._run_pictures(work, np.array([place for place, _ in part]), images, flips, [number])
+
+    def _run_pictures(
+        self, work: _Work, places: np.ndarray, images: torch.Tensor, flips: Sequence[bool], numbers: Sequence[int]
+    ) -> None:
+        moved = images.to(self._device, non_blocking=True)
+        for number in numbers:
+            inputs = mirrored(moved) if flips[number] else moved
+            features = self._run(self._backbone().encode_image, inputs, self._size)
+            work.out[number][places] = features
+            work.there[places, number] = True
+            if self._image_store is not None:
+                self._image_store.put([work.keys[number][place] for place in places], features)
+
+    def _encode_texts(
+        self, texts: Sequence[str], places: np.ndarray, out: np.ndarray, memo: dict[tuple[str, int], Tokens] | None
+    ) -> None:
+        """Encode texts into the rows `places` of `out`, those of one length together."""
+        backbone = self._backbone()
         by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        size = encoding_batch(self._device)
+        step = 64 * self._size  # tokenised in parts, so that no table is too long for the memory
         try:
-            # tokenised in parts, so that no table is too long for the memory
-            for start in track(range(0, len(texts), 64 * size), -(-len(texts) // (64 * size)), "encoding texts"):
-                part = np.array(by_length[start : start + 64 * size])
-                tokens = towers.tokenize([texts[i] for i in part], self._data.max_len)
-                order = torch.argsort(tokens.attention_mask.sum(dim=1), stable=True)
-                lengths = tokens.attention_mask.sum(dim=1)[order]
-                for chosen in _batches_of_texts(order, lengths, size):
-                    input_ids, _ = tokens.batch(chosen)
+            parts = range(0, len(texts), step)
+            for start in track(parts, len(parts), "encoding texts", quiet=self._quiet):
+                part = np.array(by_length[start : start + step])
+                key = f"{backbone.identity.name} {start}", self._data.max_len
+                tokens = memo.get(key) if memo is not None else None
+                if tokens is None:
+                    tokens = backbone.tokenize([texts[i] for i in part], self._data.max_len)
+                    if memo is not None:
+                        memo[key] = tokens
+                for chosen, length, size in text_batches(tokens.lengths(LENGTH_STEP), self._size):
+                    input_ids, _ = tokens.batch(chosen, length)
                     rows = places[part[chosen.numpy()]]
-                    out[rows, :-1] = self._run(towers.encode_text, input_ids)
+                    out[rows, :-1] = self._run(backbone.encode_text, input_ids.to(self._device), size)
                     out[rows, -1] = tokens.is_truncated[chosen].numpy()
-                    keys = [make_key(texts[i]) for i in part[chosen.numpy()]]
-                    self._text_shelf.put(keys, out[rows])
+                    if self._text_store is not None:
+                        self._text_store.put([make_key(texts[i]) for i in part[chosen.numpy()]], out[rows])
         finally:
-            self._text_shelf.flush()
+            if self._text_store is not None:
+                self._text_store.flush()
 
-    def _run(self, encode: Any, inputs: torch.Tensor) -> np.ndarray:
+    def _run(self, encode: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, size: int) -> np.ndarray:
+        """Features float32 (n, d) of at most `size` inputs, on the device."""
+        count = len(inputs)
+        wanted = size if self._cache is not None else 2
+        if count < wanted:
+            inputs = torch.cat([inputs, inputs[-1:].expand(wanted - count, *inputs.shape[1:])])
         with torch.inference_mode(), self._precision.autocast(self._device):
-            features: torch.Tensor = encode(inputs.to(self._device, non_blocking=True))
-        return features.float().cpu().numpy()
+            features = encode(inputs)
+        found: np.ndarray = features.float().cpu().numpy()[:count]
+        return found
 
-    def _towers(self) -> Any:
-        towers = self._backbone.load().to(self._device)
-        if self._compiled:
-            towers.compile_towers()
-        return towers
+    def _backbone(self) -> Any:
+        if self._loaded is None:
+            self._loaded = self._towers.load().to(self._device)
+            if self._compiled:
+                self._loaded.compile_towers()
+        return self._loaded
 
     def _gather(self, found: np.ndarray, chosen: list[list[int]]) -> np.ndarray:
         """Mean over the pictures of each row."""
-        rows = _allocate(len(chosen), found.shape[1], self._cache)
+        rows = self._allocate(len(chosen), found.shape[1])
         for start in range(0, len(chosen), GATHER_ROWS):
             part = chosen[start : start + GATHER_ROWS]
             row_of = torch.repeat_interleave(torch.arange(len(part)), torch.tensor([len(places) for places in part]))
@@ -304,118 +377,17 @@ class Features:
             rows[start : start + len(part)] = mean_by_row(features, row_of, len(part)).numpy()
         return rows
 
-    def _complain(self, reason: str) -> None:
+    def _complain(self, name: str, sentence: str) -> None:
         if self._data.on_bad_image == "error":
-            raise PictureError(f"unreadable picture {reason}; mend or remove it, or set data.on_bad_image=placeholder")
-        self.unreadable.add(reason)
+            raise unreadable(sentence)
+        self.unreadable[name] = sentence
 
-    def _count(self, there: np.ndarray, watch: Stopwatch) -> None:
-        self.ledger.reused += int(there.sum())
-        self.ledger.computed += int((~there).sum())
-        if not there.all():
-            self.ledger.seconds += watch.seconds
-            self.ledger.wait_seconds += watch.wait
-
-
-class FeatureLoader:
-    """Batches of features in the order that `Loader` would give the rows in; see there."""
-
-    def __init__(
-        self,
-        features: Features,
-        targets: np.ndarray,
-        rows: np.ndarray,
-        *,
-        batch_size: int,
-        views: int = 0,
-        shuffle_seed: int | None = None,
-    ) -> None:
-        """
-        Args:
-            features: of the catalogue.
-            targets: int64 (rows of the catalogue,).
-            rows: int64, positions in the catalogue.
-            batch_size: rows a batch.
-            views: number of training views, taken in turn; 0 for the eval view in every epoch.
-            shuffle_seed: of the order; None for the order of `rows`.
-        """
-        self.rows = rows
-        self.batch_size = batch_size
-        self._features = features
-        self._targets = torch.from_numpy(targets)
-        self._views = views
-        self._sampler = EpochSampler(rows, batch_size, shuffle_seed=shuffle_seed)
-
-    def __len__(self) -> int:
-        return len(self._sampler)
-
-    @property
-    def unreadable(self) -> set[str]:
-        """One sentence per picture that couldn't be decoded."""
-        return self._features.unreadable
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose order and view of the next pass; the view is computed now where that is still to be done."""
-        self._sampler.epoch = epoch
-        self._features.texts()
-        self._features.images(self._view(epoch))
-
-    def __iter__(self) -> Iterator[FeatureBatch]:
-        """The batches of one pass."""
-        images = self._features.images(self._view(self._sampler.epoch))
-        texts = self._features.texts()
-        for keys in self._sampler:
-            rows = np.array([row for row, _ in keys])
-            features = torch.from_numpy(np.concatenate([images[rows], texts[rows]], axis=1))
-            yield FeatureBatch(torch.from_numpy(rows), features, self._targets[rows])
-
-    def _view(self, epoch: int) -> int:
-        return EVAL if epoch == EVAL or self._views == 0 else (epoch - 1) % self._views + 1
-
-
-class _ViewDataset(Dataset[tuple[int, torch.Tensor | str]]):
-    """Views one at a time, as loader workers make them: the number, and the picture or why there is none."""
-
-    def __init__(self, views: Sequence[View | None], pictures: Pictures) -> None:
-        self._views = views
-        self._pictures = pictures
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-    def __getitem__(self, number: int) -> tuple[int, torch.Tensor | str]:
-        view = self._views[number]
-        if view is None:
-            return number, self._pictures.placeholder()
-        try:
-            return number, self._pictures.view(view)
-        except PictureError as error:
-            return number, str(error)
-
-
-def _stack(items: Sequence[tuple[int, torch.Tensor | str]]) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, str]]]:
-    numbers = [number for number, made in items if isinstance(made, torch.Tensor)]
-    images = [made for _, made in items if isinstance(made, torch.Tensor)]
-    bad = [(number, made) for number, made in items if isinstance(made, str)]
-    return torch.tensor(numbers, dtype=torch.int64), torch.stack(images) if images else torch.empty(0), bad
-
-
-def _batches_of_texts(order: torch.Tensor, lengths: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-    """Split rows, sorted by length, into batches: `size` long ones, or more where they are short."""
-    start = 0
-    while start < len(order):
-        count = size
-        # the longest of the batch is its last
-        while start + 2 * count <= len(order) and 2 * count * int(lengths[start + 2 * count - 1]) <= 64 * size:
-            count *= 2
-        yield order[start : start + count]
-        start += count
-
-
-def _allocate(rows: int, width: int, cache: Cache) -> np.ndarray:
-    """An empty float32 (rows, width), in a file without a name where it would take too much of the memory."""
-    if 4 * rows * width <= MEMORY_SHARE * psutil.virtual_memory().total:
-        return np.empty((rows, width), dtype=np.float32)
-    cache.root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=cache.root) as file:
-        return np.memmap(file, dtype=np.float32, mode="w+", shape=(rows, width))
+    def _allocate(self, rows: int, width: int) -> np.ndarray:
+        """An empty float32 (rows, width), in a file without a name where it would take too much of the memory."""
+        if 4 * rows * width <= MEMORY_SHARE * psutil.virtual_memory().total:
+            return np.empty((rows, width), dtype=np.float32)
+        folder = self._cache.root if self._cache is not None else None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return np.memmap(file, dtype=np.float32, mode="w+", shape=(rows, width))

@@ -9,17 +9,16 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..config import HF_HUB, LOCAL_DIR
 from ..data.images import Transform
 from ..store.cache import BACKBONES, Cache
-from ..store.files import atomic_path
 
-LOCAL_DIR = "local-dir:"
-HF_HUB = "hf-hub:"
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+if TYPE_CHECKING:  # importing open_clip takes seconds, which a run on stored features doesn't need
+    from .backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,9 @@ class BackboneIdentity:
         """Whether both compute the same features (the name may differ)."""
         return (self.activation, self.weights_sha256) == (other.activation, other.weights_sha256)
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class BackboneCard:
+class BackboneSpec:
     """Identity, transform of the pictures, and a digest of what decides how texts become tokens."""
 
     identity: BackboneIdentity
@@ -59,45 +54,90 @@ class BackboneCard:
     tokenizer: str
 
 
-def recall(cache: Cache, name: str, pretrained: str | None, img_size: int) -> BackboneCard | None:
-    """The card of a backbone that was loaded before; None where it wasn't, or where its files have changed."""
+class Towers(Protocol):
+    """A backbone that is loaded when it is first needed."""
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """Identity, transform and tokenizer."""
+
+    def load(self) -> Any:
+        """The `Backbone`; the same object as long as it is needed."""
+
+
+class LazyBackbone:
+    """A backbone that is loaded when its towers are first needed, and known before where the cache knows it."""
+
+    def __init__(self, name: str, pretrained: str | None, img_size: int, cache: Cache) -> None:
+        """See `load_backbone`, which the first three arguments are for."""
+        self._key = (name, pretrained, img_size)
+        self._cache = cache
+        self._loaded: Backbone | None = None
+        self._spec = recall(cache, *self._key)
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """Identity, transform and tokenizer; loads the towers where the cache doesn't know them."""
+        if self._spec is None:
+            self._spec = self.load().spec
+            remember(self._cache, self._spec, *self._key[:2])
+        return self._spec
+
+    def load(self) -> "Backbone":
+        """The towers, on the CPU at first; always the same object.
+
+        Raises:
+            BackboneError: see `load_backbone`.
+        """
+        if self._loaded is None:
+            from .loading import load_backbone
+
+            self._loaded = load_backbone(*self._key)
+        return self._loaded
+
+
+def recall(cache: Cache, name: str, pretrained: str | None, img_size: int) -> BackboneSpec | None:
+    """What is known of a backbone that was loaded before; None where it wasn't, or where its files have changed."""
     path = _path(cache, name, pretrained, img_size)
     if path is None:
         return None
     try:
-        card = TypeAdapter(BackboneCard).validate_json(path.read_bytes())
+        spec = TypeAdapter(BackboneSpec).validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
     cache.touch(path)
-    return card
+    return spec
 
 
-def remember(cache: Cache, card: BackboneCard, name: str, pretrained: str | None) -> None:
-    """Keep the card of a backbone that was loaded as `name` and `pretrained`."""
-    path = _path(cache, name, pretrained, card.transform.img_size)
-    content = json.dumps(asdict(card), indent=2) + "\n"
-    if path is None or not cache.reserve(len(content)):
-        return
-    try:
-        with atomic_path(path) as draft:
-            draft.write_text(content, encoding="utf-8")
-    except OSError as error:
-        cache.give_up(error)
+def remember(cache: Cache, spec: BackboneSpec, name: str, pretrained: str | None) -> None:
+    """Keep what is known of a backbone that was loaded as `name` and `pretrained`."""
+    path = _path(cache, name, pretrained, spec.transform.img_size)
+    content = json.dumps(asdict(spec), indent=2).encode() + b"\n"
+    if path is not None:
+        cache.put(path, len(content), lambda draft: _write(draft, content))
 
 
-def tokenizer_digest(name: str) -> str:
-    """What decides how texts become tokens: the folder's files but for the weights, else the model's name."""
-    if not name.startswith(LOCAL_DIR):
-        return f"{name} open_clip {version('open_clip_torch')}"
-    digest = hashlib.sha256()
-    for path in _files(name):
-        if path.suffix not in WEIGHT_SUFFIXES:
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+def tokenizer_digest(tokenizer: Any, name: str) -> str:
+    """16 hex digits of what decides how texts become tokens: the same wherever the folder of the model lies.
+
+    Args:
+        tokenizer: of open_clip.
+        name: of the model, for a tokenizer whose vocabulary can't be asked for.
+    """
+    inner = getattr(tokenizer, "tokenizer", None)
+    if inner is None:  # open_clip's own, whose vocabulary is part of the package
+        return _short(f"{type(tokenizer).__name__} {version('open_clip_torch')}")
+    backend = getattr(inner, "backend_tokenizer", None)
+    if backend is None:
+        return _short(f"{name} {version('open_clip_torch')} {version('transformers')}")
+    # what the last call asked for, which is no part of it
+    rules = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("truncation", "padding")}
+    clean = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
+    return _short(json.dumps([rules, inner.pad_token_id, clean, type(tokenizer).__name__], sort_keys=True))
 
 
 def _path(cache: Cache, name: str, pretrained: str | None, img_size: int) -> Path | None:
-    """Where the card lies; None where the files that decide it can't be found or read."""
+    """Where it lies; None where the files that decide it can't be found or read."""
     versions = [version(package) for package in ("open_clip_torch", "torch", "timm", "transformers")]
     digest = hashlib.sha256(json.dumps([name, pretrained, img_size, versions]).encode())
     if name.startswith(HF_HUB):
@@ -125,3 +165,11 @@ def _files(name: str) -> list[Path]:
     """The files of a local-dir: folder, those in folders below included, in a fixed order."""
     folder = Path(name.removeprefix(LOCAL_DIR))
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

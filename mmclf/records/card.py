@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import Config
-from ..evaluation.comparison import Figures
+from ..config import HF_HUB, LOCAL_DIR, Config
+from ..evaluation.crossvalidation import Figures
 from ..evaluation.metrics import per_class
 from ..evaluation.probabilities import ProbabilityTable
-from ..model.identity import HF_HUB, LOCAL_DIR
+from .names import CHAMPION, MODELS
 
 # classes that the card lists; the run's oof.parquet has them all
 MOST_CLASSES = 100
@@ -38,7 +38,6 @@ class CardFacts:
         config: that the model is used with.
         table: out of fold.
         figures: of it.
-        spread: mean and standard deviation of top-1 over the folds.
         data_digest, split: of the training table, and of its folds.
         commit: of the code; "" where it isn't known.
         dirty: "true" where the code had changes that no commit holds.
@@ -56,7 +55,6 @@ class CardFacts:
     config: Config
     table: ProbabilityTable
     figures: Figures
-    spread: tuple[float, float]
     data_digest: str
     split: str
     commit: str
@@ -76,8 +74,8 @@ def write_card(facts: CardFacts) -> str:
     if facts.dirty == "true":
         commit += ", with changes that it doesn't hold"
     single = "one fold" if len(facts.folds) == 1 else f"{len(facts.folds)} folds averaged"
-    overall = [f"{facts.spread[0]:.4f} ± {facts.spread[1]:.4f}"]
-    overall += [f"{x:.4f}" for x in (figures.top1, figures.top3, figures.macro_f1, figures.calibration_error)]
+    of_all_rows = (figures.oof_top1, figures.oof_top3, figures.macro_f1, figures.calibration_error)
+    overall = [figures.top1, *(f"{figure:.4f}" for figure in of_all_rows)]
     example = ", ".join(f'"{column}": "..."' for column in facts.text_cols)
     training = (
         f"at most {config.train.epochs} epochs, batch {config.train.batch_size}, learning rates {_rates(config)}, "
@@ -102,7 +100,7 @@ def write_card(facts: CardFacts) -> str:
         "## How to call it",
         "",
         "```python",
-        f'model = mlflow.pyfunc.load_model("models:/{facts.name}@champion")',
+        f'model = mlflow.pyfunc.load_model("{MODELS}{facts.name}@{CHAMPION}")',
         f'model.predict(pd.DataFrame([{{{example}, "image": Path("1.jpg").read_bytes()}}]), params={{"top_k": 3}})',
         "```",
         "",
@@ -154,13 +152,6 @@ def find_licence(name: str, pretrained: str) -> str:
         if pretrained.startswith(family):
             return licence
     return f"not known for {pretrained}; see its page"
-
-
-def show_backbone(name: str, pretrained: str) -> str:
-    """The name of a backbone for people, without the path of a folder."""
-    if name.startswith(LOCAL_DIR):
-        return Path(name.removeprefix(LOCAL_DIR)).name
-    return f"{name} ({pretrained})" if pretrained else name
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -14,12 +14,9 @@ from mlflow.tracking import MlflowClient
 
 from ..errors import RegistryError
 from ..scoring.bundle import BUNDLE, Bundle, open_bundle
+from .names import CHAMPION, DEFAULT_NAME, MODELS, PREVIOUS, Tag
 from .runs import download_folder, local_path, quiet_mlflow
 
-CHAMPION, PREVIOUS = "champion", "previous"
-DEMO = "demo"  # tag of versions that the demo registered
-MODELS = "models:/"
-DEFAULT_NAME = "mmclf"
 # what the registry says of a model with this name as a whole
 ABOUT = (
     "Products classified from pictures and text. `champion` is the best version by cross-validation, `previous` the "
@@ -78,7 +75,7 @@ def open_model(client: MlflowClient, uri: str) -> RegisteredModel:
 
 
 def add_version(
-    client: MlflowClient, name: str, bundle: Path, card: str, tags: Mapping[str, str], run_id: str
+    client: MlflowClient, name: str, bundle: Path, card: str, tags: Mapping[Tag, str], run_id: str
 ) -> ModelVersion:
     """Log a bundle as the model of the active run and register it; without an alias at first.
 
@@ -93,15 +90,16 @@ def add_version(
     Raises:
         RegistryError: the registry refuses the name.
     """
+    plain = {str(tag): value for tag, value in tags.items()}
     with quiet_mlflow():
         from .serving import log_model  # importing MLflow's pyfunc takes a second, which infer doesn't need
 
-        info = log_model(bundle, metadata={"mmclf": dict(tags)})
+        info = log_model(bundle, metadata={"mmclf": plain})
         try:
             with contextlib.suppress(MlflowException):
                 client.create_registered_model(name, description=ABOUT)
             version = client.create_model_version(
-                name, info.model_uri, run_id=run_id, tags=dict(tags), description=card, model_id=info.model_id
+                name, info.model_uri, run_id=run_id, tags=plain, description=card, model_id=info.model_id
             )
         except MlflowException as error:
             raise RegistryError(f"--name: {name!r}: {error.message}") from None
@@ -113,6 +111,17 @@ def crown(client: MlflowClient, version: ModelVersion, former: ModelVersion | No
     if former is not None and former.version != version.version:
         client.set_registered_model_alias(version.name, PREVIOUS, former.version)
     client.set_registered_model_alias(version.name, CHAMPION, version.version)
+
+
+def demo_name(client: MlflowClient) -> str:
+    """The name that the demo registers under: the usual one, unless a real champion has it."""
+    champion = find_alias(client, DEFAULT_NAME, CHAMPION)
+    return DEFAULT_NAME if champion is None or Tag.DEMO in champion.tags else f"{DEFAULT_NAME}-demo"
+
+
+def mark_demo(client: MlflowClient, name: str, number: str) -> None:
+    """Mark a version as the demo's, which makes way for a real one."""
+    client.set_model_version_tag(name, number, str(Tag.DEMO), "true")
 
 
 def _bundle_folder(folder: Path, uri: str) -> Path:

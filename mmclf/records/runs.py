@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import shutil
 import tempfile
 import urllib.parse
@@ -18,9 +17,8 @@ from mlflow.tracking import MlflowClient
 
 from ..errors import RunError
 from ..model.checkpoint import META, Checkpoint, open_checkpoint
-
-CHECKPOINT, OOF, PREDICTIONS = "checkpoint", "oof.parquet", "probabilities.parquet"
-PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+from ..runtime import environment
+from .names import CONFIG_PREFIX, Artifact, Tag
 
 
 def connect() -> MlflowClient:
@@ -50,12 +48,12 @@ def current_experiment(client: MlflowClient) -> str:
     Raises:
         RunError: the run or experiment that the environment names doesn't exist.
     """
-    run_id = os.environ.get("MLFLOW_RUN_ID")
+    run_id = environment.RUN_ID.get()
     if run_id:
         return str(get_run(client, run_id).info.experiment_id)
-    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return os.environ["MLFLOW_EXPERIMENT_ID"]
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if environment.EXPERIMENT_ID.get():
+        return environment.EXPERIMENT_ID.get()
+    name = environment.EXPERIMENT_NAME.get()
     if name:
         known = client.get_experiment_by_name(name)
         return str(known.experiment_id) if known else str(client.create_experiment(name))
@@ -84,9 +82,9 @@ def get_stage_run(client: MlflowClient, run_id: str, stages: Sequence[str]) -> R
         RunError: no such run, of another kind, or not finished.
     """
     run = get_run(client, run_id)
-    stage = run.data.tags.get("stage", "")
-    if stage not in stages or run.data.tags.get("role", "parent") != "parent":
-        kind = "a fold of " + stage if run.data.tags.get("role") == "fold" else stage or "no run of mmclf"
+    stage = run.data.tags.get(Tag.STAGE, "")
+    if stage not in stages or run.data.tags.get(Tag.ROLE, "parent") != "parent":
+        kind = "a fold of " + stage if run.data.tags.get(Tag.ROLE) == "fold" else stage or "no run of mmclf"
         raise RunError(f"run {run_id}: is {kind}; give a run of {' or '.join(stages)}")
     if run.info.status != "FINISHED":
         raise RunError(f"run {run_id}: is {run.info.status.lower()}, not finished; run it again or choose another")
@@ -99,11 +97,11 @@ def newest_runs(client: MlflowClient, experiment: str, stage: str) -> Iterator[R
     while True:
         page = client.search_runs(
             [experiment],
-            f"tags.stage = '{stage}' and attributes.status = 'FINISHED'",
+            f"tags.{Tag.STAGE} = '{stage}' and attributes.status = 'FINISHED'",
             order_by=["attributes.start_time DESC"],
             page_token=token,
         )
-        yield from (run for run in page if run.data.tags.get("role", "parent") == "parent")
+        yield from (run for run in page if run.data.tags.get(Tag.ROLE, "parent") == "parent")
         token = page.token
         if not token:
             return
@@ -123,20 +121,31 @@ def fold_checkpoints(client: MlflowClient, parent: Run, fold: int | None = None)
     """
     found: dict[int, Checkpoint] = {}
     for child in finished_folds(client, parent.info.run_id):
-        number = int(child.data.tags["fold"])
+        number = int(child.data.tags[Tag.FOLD])
         if number not in found and fold in (None, number):
-            found[number] = open_checkpoint(artifact_path(child, CHECKPOINT, META))
+            found[number] = open_checkpoint(artifact_path(child, Artifact.CHECKPOINT, META))
     if not found:
         wanted = "finished folds" if fold is None else f"finished fold {fold}"
         raise RunError(f"run {parent.info.run_id}: has no {wanted}")
     return [found[number] for number in sorted(found)]
 
 
+def run_config(run: Run) -> dict[str, str]:
+    """The configuration that was recorded with a run: dotted keys and values as texts."""
+    found = run.data.params.items()
+    return {key.removeprefix(CONFIG_PREFIX): value for key, value in found if key.startswith(CONFIG_PREFIX)}
+
+
+def split_ids(text: str) -> list[str]:
+    """Ids that are separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def finished_folds(client: MlflowClient, run_id: str) -> list[Run]:
     """The finished fold runs of a stage run, the newest first."""
     found = client.search_runs(
         [client.get_run(run_id).info.experiment_id],
-        f"tags.mlflow.parentRunId = '{run_id}' and tags.role = 'fold' and attributes.status = 'FINISHED'",
+        f"tags.{Tag.PARENT} = '{run_id}' and tags.{Tag.ROLE} = 'fold' and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
         max_results=1000,
     )
@@ -202,17 +211,12 @@ def quiet_mlflow() -> Iterator[None]:
     """MLflow's advice about what is as it should be, and its bars for local copies, stay off the terminal."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "mlflow.pyfunc", "mlflow.models.model")]
     levels = [logger.level for logger in loggers]
-    bar = os.environ.get(PROGRESS_BAR)
     for logger in loggers:
         logger.setLevel(logging.ERROR)
-    os.environ[PROGRESS_BAR] = "false"
     try:
-        with warnings.catch_warnings():
+        with environment.ARTIFACTS_BAR.held("false"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        os.environ.pop(PROGRESS_BAR)
-        if bar is not None:
-            os.environ[PROGRESS_BAR] = bar
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

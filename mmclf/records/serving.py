@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -23,9 +22,8 @@ from mlflow.types.schema import Array
 from ..config import Config
 from ..errors import MmclfError, RowError
 from ..scoring.bundle import BUNDLE, NAME, open_bundle
-from ..scoring.requests import PICTURE_COLUMNS, RowScorer, explain
+from ..scoring.requests import PICTURE_COLUMNS, TOP_K, RowScorer, as_frame, explain
 
-TOP_K = 3
 MAX_BATCH = 4096
 # what the packaged code imports, with what that needs at run time
 PACKAGES = (
@@ -65,7 +63,7 @@ class Prediction:
         folder = Path(context.artifacts[BUNDLE]).resolve()
         key = folder, (folder / NAME).stat().st_mtime_ns
         if _last.get("key") != key:
-            _last.update(key=key, scorer=RowScorer(open_bundle(folder)))
+            _last.update(key=key, scorer=_open(folder))
         self._scorer: RowScorer = _last["scorer"]
 
     def predict(
@@ -84,8 +82,7 @@ class Prediction:
         Raises:
             MlflowException: rows that can't be scored, each named by its number; a client's mistake (status 400).
         """
-        bundle = self._scorer.bundle
-        given = {**default_params(bundle.config), **(params or {})}
+        given = {**default_params(self._scorer.config), **(params or {})}
         try:
             _check_params(given)
             frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
@@ -100,7 +97,7 @@ class Prediction:
             traceback.print_exc(file=sys.stderr)
             message = f"the model failed ({type(error).__name__}); its server's log says where"
             raise MlflowException(message, error_code=INTERNAL_ERROR) from None
-        found = as_frame(scored.probabilities, bundle.classes, int(given["top_k"]), frame.index)
+        found = as_frame(scored.probabilities, self._scorer.classes, int(given["top_k"]), frame.index)
         if given["errors"] == "column":
             sentences = [scored.problems.get(row) for row in range(len(frame))]
             found["error"] = pd.Series(sentences, frame.index, dtype=object)
@@ -111,27 +108,9 @@ class ProductModel(Prediction, PythonModel):
     """Classifies products."""
 
 
-def as_frame(probabilities: np.ndarray, classes: tuple[str, ...], top_k: int, index: Any = None) -> pd.DataFrame:
-    """Probabilities float32 (rows, classes) as label, confidence, top_labels and top_confidences.
-
-    A row of nan has None in all of them. Ties go to the class that comes first.
-    """
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top_k, len(classes))]
-    best = np.take_along_axis(probabilities, order, axis=1).astype(np.float64)
-    bad = np.isnan(probabilities).any(axis=1)
-    labels = [None if skip else [classes[column] for column in row] for row, skip in zip(order, bad, strict=True)]
-    confidences = [None if skip else row.tolist() for row, skip in zip(best, bad, strict=True)]
-    columns = {
-        "label": [None if row is None else row[0] for row in labels],
-        "confidence": [None if row is None else row[0] for row in confidences],
-        "top_labels": labels,
-        "top_confidences": confidences,
-    }
-    # None in a column of floats would become nan, which is no JSON
-    types = {"label": object, "confidence": object if bad.any() else np.float64}
-    return pd.DataFrame(
-        {name: pd.Series(values, index, dtype=types.get(name, object)) for name, values in columns.items()}
-    )
+def _open(folder: Path) -> RowScorer:
+    bundle = open_bundle(folder)
+    return RowScorer(bundle.checkpoints, bundle.config)
 
 
 def default_params(config: Config) -> dict[str, Any]:

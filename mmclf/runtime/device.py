@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from . import environment
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -76,7 +78,7 @@ def pick_workers(device: torch.device, wanted: int | None) -> int:
     if wanted is not None:
         return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine share them
+    cores //= environment.LOCAL_WORLD_SIZE.integer()  # torchrun's processes on this machine share them
     return min(16, max(cores - 1, 0)) if device.type == "cuda" else 0
 
 

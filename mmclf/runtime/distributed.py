@@ -5,7 +5,6 @@ alone speaks and records.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import distributed, nn
 
 from ..errors import ConfigError
+from . import environment
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,19 @@ def join_world() -> Iterator[World]:
     """The world that the launcher's environment describes; a world of one process without a launcher.
 
     Raises:
-        ConfigError: the environment names several processes but not how they meet.
+        ConfigError: the environment names several processes but not how they meet, or is no number where it must be.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = environment.WORLD_SIZE.integer()
     if size == 1:
         yield World()
         return
-    missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    needed = (environment.RANK, environment.LOCAL_RANK, environment.MASTER_ADDR, environment.MASTER_PORT)
+    missing = [variable.name for variable in needed if not variable.get()]
     if missing:
         raise ConfigError(
             f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set; start by torchrun or `accelerate launch`"
         )
-    world = World(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))
+    world = World(environment.RANK.integer(), size, environment.LOCAL_RANK.integer())
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local_rank)
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")

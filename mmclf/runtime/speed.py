@@ -3,8 +3,10 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import psutil
 import torch
 
@@ -57,3 +59,36 @@ def peak_memory(device: torch.device) -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MIB if sys.platform == "darwin" else peak / 1024  # macOS counts bytes, Linux KiB
+
+
+@dataclass
+class Ledger:
+    """What encoding took. `reused` and `computed` count views and texts; `wait` is the share spent on data."""
+
+    computed: int = 0
+    reused: int = 0
+    seconds: float = 0.0
+    wait_seconds: float = 0.0
+
+    def figures(self) -> dict[str, float]:
+        """Under the names of the charts."""
+        figures = {"features/computed": self.computed, "features/reused": self.reused, "features/seconds": self.seconds}
+        if self.computed:
+            figures["features/rows_per_second"] = self.computed / self.seconds
+            figures["features/data_wait"] = self.wait_seconds / self.seconds
+        return figures
+
+    def count(self, there: np.ndarray, watch: Stopwatch) -> None:
+        """Add what was found and what was computed."""
+        self.reused += int(there.sum())
+        self.computed += int((~there).sum())
+        if not there.all():
+            self.seconds += watch.seconds
+            self.wait_seconds += watch.wait
+
+    def add(self, other: "Ledger") -> None:
+        """Add what another one counted."""
+        self.computed += other.computed
+        self.reused += other.reused
+        self.seconds += other.seconds
+        self.wait_seconds += other.wait_seconds

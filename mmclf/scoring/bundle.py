@@ -8,20 +8,17 @@ No path in it leads out of it, so it works wherever it is copied to. Weights are
 """
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from ..config import Config
+from ..config import LOCAL_DIR, Config
 from ..errors import BundleError
-from ..model.backbone import save_backbone
 from ..model.checkpoint import META, WEIGHTS, Checkpoint, open_checkpoint
-from ..model.identity import LOCAL_DIR
+from ..store.files import link, read_header, write_header
 from .fold_models import check_classes, restore_backbone
 
 NAME, BACKBONE = "bundle.json", "backbone"
@@ -83,6 +80,8 @@ def write_bundle(folder: Path, checkpoints: Sequence[Checkpoint], config: Config
         BackboneError: the backbone can't be loaded.
         CheckpointError: a checkpoint is damaged, or the backbone is no longer the one it was trained on.
     """
+    from ..model.loading import save_backbone  # open_clip takes seconds, which a reader of bundles is spared
+
     check_classes(checkpoints)
     first = checkpoints[0]
     folder.mkdir(parents=True)
@@ -94,12 +93,12 @@ def write_bundle(folder: Path, checkpoints: Sequence[Checkpoint], config: Config
         names.append(f"fold-{meta.fold}")
         place = folder / names[-1]
         place.mkdir()
-        _link(checkpoint.folder / WEIGHTS, place / WEIGHTS)
+        link(checkpoint.folder / WEIGHTS, place / WEIGHTS)
         identity = replace(meta.backbone, name=LOCAL_DIR + BACKBONE, pretrained="")
         inside = meta.model_copy(update={"backbone": identity, "config": _without_paths(meta.config)})
-        (place / META).write_text(inside.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_header(place / META, inside)
     bundle = BundleMeta(folds=tuple(names), config=_without_paths(config), source=source)
-    (folder / NAME).write_text(bundle.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_header(folder / NAME, bundle)
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -109,15 +108,7 @@ def open_bundle(folder: Path) -> Bundle:
         BundleError: no such file, or not one that this version reads.
         CheckpointError: a fold is missing or damaged.
     """
-    path = folder / NAME
-    try:
-        meta = BundleMeta.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(f"{path}: can't be read ({error.strerror}); is the copy of the model complete?") from None
-    except ValidationError as error:
-        first: Any = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{path}: {key}: {first['msg']}; written by another version of mmclf?") from None
+    meta = read_header(folder / NAME, BundleMeta, BundleError, "is the copy of the model complete?")
     checkpoints = []
     for name in meta.folds:
         found = open_checkpoint(folder / name)
@@ -126,22 +117,9 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(folder, meta, checkpoints)
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def _without_paths(config: Config) -> Config:
     """The configuration without paths of the machine that it was trained on."""
     tree = config.model_dump(mode="json")
     tree["model"] |= {"name": LOCAL_DIR + BACKBONE, "pretrained": None}
     tree["data"] |= {"groups_csv": None}
     return Config.model_validate_json(json.dumps(tree))
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file at another place, without a copy where the disk allows it."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)

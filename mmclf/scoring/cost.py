@@ -3,13 +3,12 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..config import Config
-from ..data.catalog import Catalog
+from ..data.rows import Rows
 from ..model.checkpoint import WEIGHTS, Checkpoint
 from ..runtime.device import allow_tf32, pick_device, pick_precision
 from ..runtime.speed import Stopwatch
@@ -29,13 +28,13 @@ class Cost:
     seconds_a_row: float
 
 
-class Probe:
+class CostMeter:
     """Times models; those that compute the same are timed once."""
 
     def __init__(self) -> None:
         self._device = pick_device()
         allow_tf32(self._device)
-        self._catalog = _draw_rows()
+        self._rows = _draw_rows()
         self._known: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def cost(self, checkpoints: Sequence[Checkpoint], config: Config) -> Cost:
@@ -65,15 +64,15 @@ class Probe:
         """Seconds a row of one pass, and the bytes of its towers."""
         data = config.data.model_copy(update={"num_workers": 0})
         for _ in range(2):  # the first time loads the model
-            scoring = Scoring(self._catalog, models, data, config.infer, quiet=True)
+            scoring = Scoring(self._rows, models, data, config.infer, quiet=True)
             watch = Stopwatch()
             for _ in scoring:
                 pass
-        towers = models.load(0).model.backbone.state_dict().values()
-        return watch.seconds / len(self._catalog), sum(tensor.nbytes for tensor in towers)
+        towers = models.backbone(0).state_dict().values()
+        return watch.seconds / len(self._rows), sum(tensor.nbytes for tensor in towers)
 
 
-def _draw_rows() -> Catalog:
+def _draw_rows() -> Rows:
     rng = np.random.default_rng(0)
     contents = {}
     for row in range(ROWS):
@@ -81,14 +80,9 @@ def _draw_rows() -> Catalog:
         file = io.BytesIO()
         Image.fromarray(coarse).resize((SIDE, SIDE)).save(file, "JPEG")
         contents[f"{row}.jpg"] = file.getvalue()
-    return Catalog(
-        table_path=Path("drawn"),
-        image_root=Path(),
+    return Rows(
         ids=[str(row) for row in range(ROWS)],
         texts=[" ".join(["product"] * WORDS)] * ROWS,
         pictures=[(name,) for name in contents],
-        id_col="id",
-        label_col=None,
-        text_cols=("text",),
-        contents=contents,
+        source=contents,
     )

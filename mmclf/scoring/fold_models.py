@@ -5,18 +5,22 @@ of text needs a pass of its own.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
 from ..config import DataConfig, InferConfig
 from ..errors import CheckpointError
-from ..model.backbone import Backbone, load_backbone
 from ..model.checkpoint import TOWERS, Checkpoint, build_head, load_head
-from ..model.classifier import Classifier, Head
-from ..model.identity import tokenizer_digest
+from ..model.classifier import Head
+from ..model.identity import BackboneSpec, Towers, recall, remember
 from ..runtime.device import Precision
+from ..store.cache import Cache
+
+if TYPE_CHECKING:
+    from ..model.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,17 @@ class Pass:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The model of a pass, its heads in the order of the members, and a digest of its tokenizer."""
+    """The towers of a pass, which are loaded when they are needed, and its heads in the order of the members.
 
-    model: Classifier
+    Attributes:
+        towers: frozen.
+        heads: on the device.
+        is_fine_tuned: the towers are the checkpoint's own.
+    """
+
+    towers: Towers
     heads: list[Head]
-    tokenizer: str
+    is_fine_tuned: bool
 
 
 def members_of(
@@ -79,15 +89,22 @@ class FoldModels:
     """
 
     def __init__(
-        self, members: Sequence[Member], *, device: torch.device, precision: Precision, keep: bool = False
+        self,
+        members: Sequence[Member],
+        *,
+        device: torch.device,
+        precision: Precision,
+        keep: bool = False,
+        cache: Cache | None = None,
     ) -> None:
         """
         Args:
             members: at least one, all of the same classes.
             device: for the models.
             precision: of the towers.
-            keep: hold the models of several passes, for a service that is asked again and again: each one whose size
+            keep: hold the backbones of several passes, for a service that is asked again and again: each one whose size
                 again is still free afterwards. Else only the last.
+            cache: where frozen backbones are known without loading them.
 
         Raises:
             CheckpointError: no member, or members with different classes.
@@ -96,39 +113,52 @@ class FoldModels:
         self.classes = members[0].checkpoint.meta.classes
         self.passes = [Pass(tuple(group)) for group in _by_backbone(members)]
         self.device = device
-        self._precision = precision
+        self.precision = precision
+        self.cache = cache
         self._keep = keep
         self._loaded: dict[int, Loaded] = {}  # by the number of the pass
+        self._backbones: dict[int, Backbone] = {}
 
     def load(self, number: int) -> Loaded:
-        """The model of a pass. Of the others, those that mustn't stay are let go, or their memory is used again.
+        """The heads of a pass, and its towers to be loaded.
 
         Raises:
             BackboneError: the backbone can't be loaded.
             CheckpointError: a checkpoint can't be read, or doesn't fit.
         """
         if number not in self._loaded:
+            heads = []
+            for member in self.passes[number].members:
+                meta = member.checkpoint.meta
+                head = build_head(meta.backbone, meta.config, len(meta.classes))
+                load_head(head, member.checkpoint)
+                heads.append(head.to(self.device).eval())
+            fine_tuned = self.passes[number].members[0].checkpoint.has_towers
+            self._loaded[number] = Loaded(_PassTowers(self, number), heads, fine_tuned)
+        return self._loaded[number]
+
+    def backbone(self, number: int) -> "Backbone":
+        """The backbone of a pass. Of the others, those that mustn't stay are let go, or their memory is used again.
+
+        Raises:
+            BackboneError: it can't be loaded.
+            CheckpointError: its weights are not those that the heads were trained on.
+        """
+        if number not in self._backbones:
             chosen = self.passes[number]
             first = chosen.members[0].checkpoint
             former = None
-            if self._loaded and not (self._keep and self._has_room()):
-                former = self._loaded.popitem()[1].model.backbone
+            if self._backbones and not (self._keep and self._has_room()):
+                former = self._backbones.popitem()[1]
                 if not fits(former, first, chosen.img_size):
                     former = None  # its memory is needed now
             backbone = restore_backbone(first, chosen.img_size, reuse=former).to(self.device)
-            heads = []
-            for member in chosen.members:
-                meta = member.checkpoint.meta
-                head = build_head(backbone.identity, meta.config, len(meta.classes))
-                load_head(head, member.checkpoint)
-                heads.append(head.to(self.device).eval())
-            model = Classifier(backbone, heads[0], self._precision, clip_trainable=False).eval()
-            self._loaded[number] = Loaded(model, heads, tokenizer_digest(backbone.identity.name))
-        return self._loaded[number]
+            self._backbones[number] = backbone.eval()
+        return self._backbones[number]
 
     def _has_room(self) -> bool:
         """Whether another model of the size of the last one leaves as much free as it takes."""
-        last = next(reversed(self._loaded.values())).model
+        last = next(reversed(self._backbones.values()))
         size = sum(tensor.nbytes for tensor in last.state_dict().values())
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
@@ -137,14 +167,50 @@ class FoldModels:
         return bool(free > 2 * size)
 
 
-def fits(backbone: Backbone, checkpoint: Checkpoint, img_size: int) -> bool:
+class _PassTowers:
+    """The towers of a pass."""
+
+    def __init__(self, models: FoldModels, number: int) -> None:
+        self._models = models
+        self._number = number
+        self._spec: BackboneSpec | None = None
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """Of the backbone: known from the checkpoint or the cache, else by loading it."""
+        if self._spec is None:
+            self._spec = self._find_spec()
+        return self._spec
+
+    def _find_spec(self) -> BackboneSpec:
+        chosen, cache = self._models.passes[self._number], self._models.cache
+        checkpoint = chosen.members[0].checkpoint
+        identity = checkpoint.meta.backbone
+        if checkpoint.has_towers:
+            transform = replace(checkpoint.meta.transform, img_size=chosen.img_size)
+            return BackboneSpec(identity, transform, tokenizer="")  # nothing is kept of it that it would tell apart
+        key = identity.name, identity.pretrained or None
+        known = recall(cache, *key, chosen.img_size) if cache is not None else None
+        if known is not None and known.identity.same_weights(identity):
+            return known
+        spec: BackboneSpec = self.load().spec
+        if cache is not None:
+            remember(cache, spec, *key)
+        return spec
+
+    def load(self) -> "Backbone":
+        """The backbone, on the device."""
+        return self._models.backbone(self._number)
+
+
+def fits(backbone: "Backbone", checkpoint: Checkpoint, img_size: int) -> bool:
     """Whether a checkpoint's fine-tuned towers can be loaded into this backbone, whatever its weights."""
     here, there = backbone.identity, checkpoint.meta.backbone
     same = (here.name, here.pretrained, backbone.transform.img_size) == (there.name, there.pretrained, img_size)
     return same and checkpoint.has_towers
 
 
-def restore_backbone(checkpoint: Checkpoint, img_size: int, *, reuse: Backbone | None = None) -> Backbone:
+def restore_backbone(checkpoint: Checkpoint, img_size: int, *, reuse: "Backbone | None" = None) -> "Backbone":
     """The backbone that a checkpoint's head was trained on: fine-tuned, or the frozen one it names.
 
     Args:
@@ -156,6 +222,8 @@ def restore_backbone(checkpoint: Checkpoint, img_size: int, *, reuse: Backbone |
         BackboneError: the frozen backbone can't be loaded.
         CheckpointError: it is no longer the one that the head was trained on, or the weights don't fit.
     """
+    from ..model.loading import load_backbone  # open_clip takes seconds, which stored features spare
+
     identity = checkpoint.meta.backbone
     backbone = reuse or load_backbone(
         identity.name,

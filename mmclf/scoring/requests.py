@@ -1,4 +1,4 @@
-"""Rows that a client sends, texts and pictures together, scored in memory by a bundle.
+"""Rows that a client sends, texts and pictures together, scored in memory.
 
 A picture is the content of a file, as bytes or as base64. Nothing that stands in a row is opened as a path or a URL.
 """
@@ -6,24 +6,26 @@ A picture is the content of a file, as bytes or as base64. Nothing that stands i
 import base64
 import binascii
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..data.catalog import Catalog, join_text
+from ..config import Config
+from ..data.catalog import join_text
+from ..data.rows import Rows
 from ..errors import RowError
+from ..model.checkpoint import Checkpoint
 from ..runtime.device import allow_tf32, pick_device, pick_precision
-from .bundle import Bundle
 from .fold_models import FoldModels, members_of
 from .predict import Scoring
 
 # columns with pictures, in their order; one of them may hold a list
 PICTURE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 LISTED = 10
+TOP_K = 3  # labels a row where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,23 @@ class ScoredRows:
 
 
 class RowScorer:
-    """The models of a bundle, ready for rows; calls from several threads take turns."""
+    """Models ready for rows; calls from several threads take turns.
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        config = bundle.config
+    Attributes:
+        config: that they are used with.
+        classes: labels in the order of the probabilities.
+        text_cols: the text columns, in the order they are joined in.
+    """
+
+    def __init__(self, checkpoints: Sequence[Checkpoint], config: Config) -> None:
+        """`checkpoints` of one run, at least one, and what they are used with."""
+        self.config = config
+        self.classes = checkpoints[0].meta.classes
+        self.text_cols = checkpoints[0].meta.text_cols
         device = pick_device()
         allow_tf32(device)
         self._models = FoldModels(
-            members_of(bundle.checkpoints, config.data, config.infer),
+            members_of(checkpoints, config.data, config.infer),
             device=device,
             precision=pick_precision(device, config.train.amp),
             keep=True,
@@ -59,29 +69,29 @@ class RowScorer:
         """Score rows; see `ScoredRows` for those that can't be.
 
         Args:
-            frame: columns `bundle.text_cols` and PICTURE_COLUMNS, as far as they are there; others are ignored.
+            frame: columns `text_cols` and PICTURE_COLUMNS, as far as they are there; others are ignored.
             tta: take the mean with the horizontal flip.
             batch_size: rows at a time.
 
         Raises:
             RowError: none of the columns is there.
         """
-        known = [*self.bundle.text_cols, *PICTURE_COLUMNS]
+        known = [*self.text_cols, *PICTURE_COLUMNS]
         if not any(column in frame.columns for column in known):
             raise RowError(
-                f"none of the columns {', '.join((*self.bundle.text_cols, 'image', 'image_2'))}, ... is there; "
+                f"none of the columns {', '.join((*self.text_cols, 'image', 'image_2'))}, ... is there; "
                 f"found {', '.join(map(str, frame.columns)) or 'none that the model knows'}"
             )
         problems: dict[int, str] = {}
-        catalog = _read(frame, self.bundle.text_cols, problems)
-        config = self.bundle.config
+        rows = _read(frame, self.text_cols, problems)
+        config = self.config
         data = config.data.model_copy(update={"on_bad_image": "placeholder", "num_workers": 0})
         infer = config.infer.model_copy(update={"tta": tta, "batch_size": batch_size})
-        probabilities = np.empty((len(frame), len(self.bundle.classes)), dtype=np.float32)
+        probabilities = np.empty((len(frame), len(self.classes)), dtype=np.float32)
         with self._turn:
-            scoring = Scoring(catalog, self._models, data, infer, examples=len(catalog.contents or ()), quiet=True)
-            for rows, part in scoring:
-                probabilities[rows] = part
+            scoring = Scoring(rows, self._models, data, infer, examples=sum(map(len, rows.pictures)), quiet=True)
+            for positions, part in scoring:
+                probabilities[positions] = part
         for row, sentence in scoring.examples:
             problems.setdefault(row, sentence)
         probabilities[list(problems)] = np.nan
@@ -97,8 +107,31 @@ def explain(problems: dict[int, str], rows: int) -> str:
     return f"{count} of {rows:,} can't be scored (rows count from 1): {listed}{more}.{others}"
 
 
-def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, str]) -> Catalog:
-    """The rows as a catalogue; what can't be read goes to `problems`."""
+def as_frame(probabilities: np.ndarray, classes: tuple[str, ...], top_k: int, index: Any = None) -> pd.DataFrame:
+    """Probabilities float32 (rows, classes) as label, confidence, top_labels and top_confidences.
+
+    A row of nan has None in all of them. Ties go to the class that comes first.
+    """
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top_k, len(classes))]
+    best = np.take_along_axis(probabilities, order, axis=1).astype(np.float64)
+    bad = np.isnan(probabilities).any(axis=1)
+    labels = [None if skip else [classes[column] for column in row] for row, skip in zip(order, bad, strict=True)]
+    confidences = [None if skip else row.tolist() for row, skip in zip(best, bad, strict=True)]
+    columns = {
+        "label": [None if row is None else row[0] for row in labels],
+        "confidence": [None if row is None else row[0] for row in confidences],
+        "top_labels": labels,
+        "top_confidences": confidences,
+    }
+    # None in a column of floats would become nan, which is no JSON
+    types = {"label": object, "confidence": object if bad.any() else np.float64}
+    return pd.DataFrame(
+        {name: pd.Series(values, index, dtype=types.get(name, object)) for name, values in columns.items()}
+    )
+
+
+def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, str]) -> Rows:
+    """The rows of a request; what can't be read goes to `problems`."""
     texts: list[str] = []
     pictures: list[tuple[str, ...]] = []
     contents: dict[str, bytes] = {}
@@ -125,17 +158,7 @@ def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, s
                 found.append(name)
         texts.append(join_text(fields))
         pictures.append(tuple(found))
-    return Catalog(
-        table_path=Path("rows"),
-        image_root=Path(),
-        ids=[str(row) for row in range(len(frame))],
-        texts=texts,
-        pictures=pictures,
-        id_col="id",
-        label_col=None,
-        text_cols=text_cols,
-        contents=contents,
-    )
+    return Rows([str(row) for row in range(len(frame))], texts, pictures, contents)
 
 
 def _each(name: str, value: Any) -> Iterable[tuple[str, Any]]:

@@ -18,7 +18,8 @@ from typing import Any
 
 from ..data import picture_matching
 from ..errors import BatchError
-from ..records.runs import PROGRESS_BAR, quiet_mlflow
+from ..records.runs import quiet_mlflow
+from ..runtime import environment
 from ..scoring.bundle import Bundle
 from ..scoring.requests import PICTURE_COLUMNS
 from .session import Store, translated
@@ -264,7 +265,7 @@ def _scoring_udf(spark: Any, job: BatchJob) -> Callable[..., Any]:
             result_type=f"struct<{', '.join(f'{name}: {kind}' for name, kind in RESULT.items())}>",
             env_manager="local",
             params=params,
-            extra_env={PROGRESS_BAR: "false"},
+            extra_env={environment.ARTIFACTS_BAR.name: "false"},
         )
     return udf
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BatchError
+from ..runtime import environment
 
 # rows that a Python worker is given at a time: their pictures are in memory together
 ARROW_ROWS = 128
@@ -41,7 +42,8 @@ def start_spark(master: str) -> Any:
     except ImportError:
         raise BatchError("Apache Spark isn't installed; run `pip install '.[spark]'` in mmclf's folder") from None
     # one thread a task: Spark runs as many tasks as there are cores, and threads of many processes wait for each other
-    surroundings = {"OMP_NUM_THREADS": "1", "PYSPARK_PYTHON": sys.executable} | dict(os.environ)
+    threads, python = environment.OMP_NUM_THREADS.name, environment.PYSPARK_PYTHON.name
+    surroundings = {threads: "1", python: sys.executable} | dict(os.environ)
     settings = {
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
@@ -50,15 +52,15 @@ def start_spark(master: str) -> Any:
         # pictures are small: by default each would count as 4 MiB, and a task would get 32 of them
         "spark.sql.files.openCostInBytes": str(64 * 2**10),
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "64",
-        "spark.executorEnv.OMP_NUM_THREADS": surroundings["OMP_NUM_THREADS"],
+        f"spark.executorEnv.{threads}": surroundings[threads],
     }
     builder = SparkSession.builder.appName("mmclf batch")
     if master:
         builder = builder.master(master)
-    if master.startswith("local") or not (master or "SPARK_CONF_DIR" in os.environ):
-        surroundings.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    if master.startswith("local") or not (master or environment.SPARK_CONF_DIR.get()):
+        surroundings.setdefault(environment.SPARK_LOCAL_IP.name, "127.0.0.1")
         settings |= {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.driver.host": "localhost"}
-    if "SPARK_CONF_DIR" not in os.environ:  # whose owner has decided what Spark says
+    if not environment.SPARK_CONF_DIR.get():  # whose owner has decided what Spark says
         settings |= {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_quiet_log()}"}
     for key, value in settings.items():
         builder = builder.config(key, value)

@@ -1,8 +1,8 @@
 """The cache folder: what was computed once and may be needed again. Everything in it can be deleted at any time.
 
-    features/<space>/     features of frozen towers; see features.py
-    pictures/<space>/     pictures decoded and resized; see pictures.py
-    backbones/            what is known of a backbone without loading it; see identity.py
+    features/<space>/     features of frozen towers; see vectors.py
+    pictures/<space>/     pictures decoded and resized
+    backbones/            what is known of a backbone without loading it
 
 It lies in MMCLF_CACHE_DIR, else in `mmclf` in XDG_CACHE_HOME or ~/.cache, and holds at most MMCLF_CACHE_GIB (20)
 GiB. When it is full, what was used longest ago goes; what this process has used stays, and nothing is added then.
@@ -13,14 +13,15 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..runtime import environment
 from ..runtime.progress import say
+from .files import atomic_path
 
-DEFAULT_GIB = 20.0
 GIB = 2**30
 # the folder is measured again after this share of the limit was added, since other processes add to it too
 RESCAN_SHARE = 1 / 64
@@ -29,7 +30,7 @@ DESCRIPTION = "space.json"
 FEATURES, PICTURES, BACKBONES = "features", "pictures", "backbones"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Entry:
     """A file of the cache: its path, size in bytes and time of last use in seconds since 1970."""
 
@@ -49,7 +50,31 @@ class Cache:
         self._free: float | None = None  # bytes that may still be added before the folder is measured again
         self._full = False
 
-    def reserve(self, size: int) -> bool:
+    def put(self, path: Path, size: int, write: Callable[[Path], None]) -> bool:
+        """Keep a file, where there is room for it; whole, or not at all.
+
+        Args:
+            path: below the root.
+            size: bytes of the file, about.
+            write: is given a path and writes the file there.
+
+        Returns:
+            Whether it is kept. A disk that fails is said once; nothing is kept then any more.
+        """
+        if not self.has_room(size):
+            return False
+        try:
+            with atomic_path(path) as draft:
+                write(draft)
+        except OSError as error:
+            if not self._full:
+                reason = error.strerror or error
+                say(f"note: can't write to the cache {self.root} ({reason}); going on without keeping results")
+            self._full = True
+            return False
+        return True
+
+    def has_room(self, size: int) -> bool:
         """Whether `size` more bytes may be written now; makes room by deleting what other runs used longest ago."""
         if self._full or size > self.limit:
             return False
@@ -65,12 +90,6 @@ class Cache:
                 return False
         self._free -= size
         return True
-
-    def give_up(self, error: OSError) -> None:
-        """Write no more in this process, after a write that failed (a full or read-only disk)."""
-        if not self._full:
-            say(f"note: can't write to the cache {self.root} ({error.strerror}); going on without keeping results")
-        self._full = True
 
     def touch(self, path: Path) -> None:
         """Note that a file was used; to the hour, which spares most of the writes."""
@@ -128,19 +147,19 @@ def open_cache() -> Cache:
     Raises:
         ConfigError: MMCLF_CACHE_GIB is not a number, or negative.
     """
-    text = os.environ.get("MMCLF_CACHE_GIB", "").strip() or str(DEFAULT_GIB)
+    text = environment.CACHE_GIB.get()
     try:
         gib = float(text)
     except ValueError:
         gib = -1.0
     if not 0 <= gib < float("inf"):
-        raise ConfigError(f"MMCLF_CACHE_GIB: found {text!r}; give a number of GiB, 0 to keep nothing")
+        raise ConfigError(f"{environment.CACHE_GIB.name}: found {text!r}; give a number of GiB, 0 to keep nothing")
     return Cache(cache_folder(), int(gib * GIB))
 
 
 def cache_folder() -> Path:
     """Where the cache lies."""
-    named = os.environ.get("MMCLF_CACHE_DIR", "").strip()
+    named = environment.CACHE_DIR.get()
     if named:
         return Path(named).expanduser().resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmclf"
+    return Path(environment.XDG_CACHE_HOME.get()).expanduser() / "mmclf"

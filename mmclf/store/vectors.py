@@ -18,7 +18,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .cache import DESCRIPTION, FEATURES, Cache
-from .files import atomic_path
 
 KEY_BYTES = 16
 # a file is written after this many rows or seconds: what an interrupt may lose
@@ -30,7 +29,7 @@ def make_key(*parts: str) -> bytes:
     return sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
 
-class Shelf:
+class VectorStore:
     """Vectors of one width, for everything that `description` says they depend on."""
 
     def __init__(self, cache: Cache, description: Mapping[str, object], width: int, *, note: str = "") -> None:
@@ -83,7 +82,7 @@ class Shelf:
         """Write what was put."""
         pending, self._pending = self._pending, []
         self._flushed = time.monotonic()
-        if not pending or not self._cache.reserve(len(pending) * (4 * self._width + KEY_BYTES + 4) + 1024):
+        if not pending:
             return
         values = np.stack([value for _, value in pending]).astype(np.float32)
         arrays: dict[str, np.ndarray] = {
@@ -91,16 +90,12 @@ class Shelf:
             "values": values,
             "checksums": np.array([zlib.crc32(value) for value in values], dtype=np.uint32),
         }
-        try:
-            description = self.folder / DESCRIPTION
-            if not description.exists():
-                with atomic_path(description) as draft:
-                    text = json.dumps(self._description | {"note": self._note}, indent=2)
-                    draft.write_text(text + "\n", encoding="utf-8")
-            with atomic_path(self.folder / f"{uuid.uuid4().hex}.safetensors") as draft:
-                save_file(arrays, draft)
-        except OSError as error:
-            self._cache.give_up(error)
+        size = len(pending) * (4 * self._width + KEY_BYTES + 4) + 1024
+        text = json.dumps(self._description | {"note": self._note}, indent=2) + "\n"
+        description = self.folder / DESCRIPTION
+        if description.exists() or self._cache.put(description, len(text), lambda draft: _write_text(draft, text)):
+            name = f"{uuid.uuid4().hex}.safetensors"
+            self._cache.put(self.folder / name, size, lambda draft: save_file(arrays, draft))
 
     def _read(self, path: Path, position: dict[bytes, int], found: np.ndarray, out: np.ndarray) -> bool:
         """Copy the wanted rows of a file; says whether there was one."""
@@ -112,7 +107,7 @@ class Shelf:
                 return False
             values, checksums = file.get_tensor("values"), file.get_tensor("checksums")
             if values.shape != (len(here), self._width) or checksums.shape != (len(here),):
-                raise ValueError("not a file of this shelf")
+                raise ValueError("not a file of this store")
             for row, place in wanted:
                 if zlib.crc32(values[row]) == checksums[row]:
                     out[place] = values[row]
@@ -120,8 +115,12 @@ class Shelf:
         return True
 
 
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
 def stored_rows(path: Path) -> int:
-    """Number of vectors in a file of a shelf; 0 for a damaged one."""
+    """Number of vectors in a file; 0 for a damaged one."""
     try:
         with safe_open(path, framework="numpy") as file:
             return int(file.get_slice("keys").get_shape()[0])

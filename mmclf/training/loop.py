@@ -1,7 +1,7 @@
 """The training loop: one fold, one epoch at a time. It yields results; someone else records them."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,16 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..config import TrainConfig
-from ..data.batches import FILLER, Batch, FeatureBatch, Loader
+from ..data.batches import NO_TARGET
 from ..errors import TrainingError
 from ..evaluation.metrics import top_k
-from ..model.classifier import Classifier, FeatureClassifier
-from ..model.encoder import FeatureLoader
-from ..runtime.distributed import World
 from ..runtime.progress import track
 from ..runtime.seeds import seed_everything
 from ..runtime.speed import Stopwatch, peak_memory
+from .task import FoldTask
 
 
 @dataclass(frozen=True)
@@ -53,61 +50,32 @@ class EpochResult:
     probabilities: np.ndarray
 
 
-def fit(
-    model: Classifier | FeatureClassifier,
-    train: Loader | FeatureLoader,
-    validation: Loader | FeatureLoader,
-    config: TrainConfig,
-    *,
-    fold: int,
-    device: torch.device,
-    name: str = "training",
-    world: World | None = None,
-) -> Iterator[EpochResult]:
+def fit(task: FoldTask) -> Iterator[EpochResult]:
     """Train a fold and yield after each epoch, until the epochs or the patience are used up.
 
     When a result with `is_best` is yielded, the model holds the weights that reached it.
 
-    Args:
-        model: on `device`.
-        train: shuffled loader of the training rows.
-        validation: ordered loader of the held-out rows; with several processes, of this one's share.
-        config: epochs, learning rates and so on.
-        fold: number of the fold, for the seeds.
-        device: where the model is.
-        name: for the progress bar.
-        world: the processes that train together; every one of them is yielded the same results.
-
     Raises:
         TrainingError: the loss is no longer a finite number.
     """
-    world = world or World()
-    if world.size > 1 and isinstance(model, Classifier):
-        model.freeze_unused()
-    optimizer = torch.optim.AdamW(
-        model.parameter_groups(config.lrs), weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")
-    )
-    steps = config.epochs * -(-len(train) // config.grad_accum)
-    scheduler = linear_schedule(optimizer, int(config.warmup_ratio * steps), steps)
-    scaler = torch.amp.GradScaler(device.type, enabled=model.precision.scale_loss)
-    wrapped = world.wrap(model)
+    config, world = task.config.train, task.world
+    if world.size > 1:
+        task.model.freeze_unused()
+    optimisation = _Optimisation.start(task)
     best, since_best = -1.0, 0
     for epoch in range(1, config.epochs + 1):
-        train.set_epoch(epoch)
+        task.train.set_epoch(epoch)
         watch = Stopwatch()
         # epoch by epoch, so that a run resumed at an epoch draws the same dropout masks
-        seed_everything(config.seed, "dropout", fold, epoch, *([world.rank] if world.rank else []))
-        bar = f"{name} epoch {epoch}/{config.epochs}"
-        train_loss, rates = _train_epoch(
-            wrapped, train, config, optimizer, scheduler, scaler, device, bar, watch=watch, world=world
-        )
+        seed_everything(config.seed, "dropout", task.fold, epoch, *([world.rank] if world.rank else []))
+        train_loss, rates = _train_epoch(task, optimisation, epoch, watch)
         trained, data_wait = watch.seconds, watch.wait_share
         if not np.isfinite(train_loss):
             raise TrainingError(
-                f"fold {fold}, epoch {epoch}: the training loss is {train_loss}; lower train.lrs "
+                f"fold {task.fold}, epoch {epoch}: the training loss is {train_loss}; lower train.lrs "
                 f"(now {config.lrs.model_dump()}) or set train.warmup_ratio=0.1"
             )
-        probabilities, targets = predict(model, validation, device, f"{name} validation {epoch}/{config.epochs}", world)
+        probabilities, targets = predict(task, f"{task.name} validation {epoch}/{config.epochs}")
         top1 = top_k(probabilities, targets, 1)
         is_best = top1 > best
         best, since_best = (top1, 0) if is_best else (best, since_best + 1)
@@ -119,14 +87,60 @@ def fit(
             val_top3=top_k(probabilities, targets, 3),
             learning_rates=rates,
             seconds=watch.seconds,
-            rows_per_second=len(train.rows) / trained,
+            rows_per_second=len(task.train.rows) / trained,
             data_wait=data_wait,
-            peak_memory=peak_memory(device),
+            peak_memory=peak_memory(task.device),
             is_best=is_best,
             probabilities=probabilities,
         )
         if since_best >= config.early_stop_patience:
             return
+
+
+@dataclass
+class _Optimisation:
+    """What changes the weights.
+
+    Attributes:
+        wrapped: the model, with gradients averaged over the processes.
+    """
+
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LambdaLR
+    scaler: torch.amp.GradScaler
+    wrapped: nn.Module
+
+    @classmethod
+    def start(cls, task: FoldTask) -> "_Optimisation":
+        """AdamW with the linear schedule of the whole training."""
+        config, model = task.config.train, task.model
+        optimizer = torch.optim.AdamW(
+            model.parameter_groups(config.lrs),
+            weight_decay=config.weight_decay,
+            fused=task.device.type in ("cpu", "cuda"),
+        )
+        steps = config.epochs * -(-len(task.train) // config.grad_accum)
+        scheduler = linear_schedule(optimizer, int(config.warmup_ratio * steps), steps)
+        scaler = torch.amp.GradScaler(task.device.type, enabled=model.precision.scale_loss)
+        assert isinstance(model, nn.Module)  # noqa: S101 - a protocol can't say so
+        return cls(optimizer, scheduler, scaler, task.world.wrap(model))
+
+    def step(self, gradient_scale: float) -> dict[str, float]:
+        """Take a step with the gradients times `gradient_scale`; returns the rates by module that it took."""
+        if gradient_scale != 1:
+            self.scaler.unscale_(self.optimizer)
+            for group in self.optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(gradient_scale)
+        rates = {group["name"]: float(group["lr"]) for group in self.optimizer.param_groups}
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.scaler.get_scale() >= scale:  # a lower scale means that the scaler skipped the step
+            self.scheduler.step()
+        return rates
 
 
 def linear_schedule(optimizer: torch.optim.Optimizer, warmup: int, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
@@ -143,24 +157,17 @@ def linear_schedule(optimizer: torch.optim.Optimizer, warmup: int, steps: int) -
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def predict(
-    model: Classifier | FeatureClassifier,
-    loader: Loader | FeatureLoader,
-    device: torch.device,
-    name: str,
-    world: World | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 (rows, classes) and targets int64 (rows,) of an ordered loader's rows.
+def predict(task: FoldTask, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities float32 (rows, classes) and targets int64 (rows,) of the validation rows.
 
     With several processes, each brings its own loader, and all get the rows of all, in the order of their positions.
     """
-    world = world or World()
-    model.eval()
+    world, loader = task.world, task.validation
+    task.model.eval()
     rows, probabilities, targets = [], [], []
     with torch.inference_mode():
-        batches: Iterable[Batch | FeatureBatch] = loader
-        for batch in track(batches, len(loader), name, quiet=not world.is_main):
-            logits = model(batch.to(device))
+        for batch in track(loader, len(loader), label, quiet=not world.is_main):
+            logits = task.model(batch.to(task.device))
             rows.append(batch.rows.numpy())
             probabilities.append(logits.softmax(dim=1).cpu().numpy())
             targets.append(batch.targets.numpy())
@@ -175,54 +182,33 @@ def predict(
 
 
 def _train_epoch(
-    model: nn.Module,
-    loader: Loader | FeatureLoader,
-    config: TrainConfig,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LambdaLR,
-    scaler: torch.amp.GradScaler,
-    device: torch.device,
-    name: str,
-    *,
-    watch: Stopwatch,
-    world: World,
+    task: FoldTask, optimisation: _Optimisation, epoch: int, watch: Stopwatch
 ) -> tuple[float, dict[str, float]]:
     """One pass; returns the mean loss over the rows and the rates of the last step."""
-    model.train()
+    config, loader, world, device = task.config.train, task.train, task.world, task.device
+    wrapped = optimisation.wrapped
+    wrapped.train()
     nominal = loader.batch_size * config.grad_accum  # rows of a full step
     total = torch.zeros((), dtype=torch.float64, device=device if device.type != "mps" else "cpu")
     rates: dict[str, float] = {}
     pending = 0  # rows since the last step
-    source: Iterable[Batch | FeatureBatch] = loader
-    batches = track(source, len(loader), name, quiet=not world.is_main)
+    batches = track(loader, len(loader), f"{task.name} epoch {epoch}/{config.epochs}", quiet=not world.is_main)
     for number, batch in enumerate(watch.waiting(batches), start=1):
         is_step = number % config.grad_accum == 0 or number == len(loader)
         moved = batch.to(device)
-        with contextlib.nullcontext() if is_step else world.no_sync(model):
-            logits = model(moved)
+        with contextlib.nullcontext() if is_step else world.no_sync(wrapped):
+            logits = wrapped(moved)
             loss = F.cross_entropy(
-                logits, moved.targets, label_smoothing=config.label_smoothing, reduction="sum", ignore_index=FILLER
+                logits, moved.targets, label_smoothing=config.label_smoothing, reduction="sum", ignore_index=NO_TARGET
             )
             # the wrapped model averages over the processes, whose batches are parts of one
-            scaler.scale(loss * (world.size / nominal)).backward()  # type: ignore[no-untyped-call]
+            optimisation.scaler.scale(loss * (world.size / nominal)).backward()  # type: ignore[no-untyped-call]
         total += loss.detach().to(total.device)
         pending += min(loader.batch_size, len(loader.rows) - (number - 1) * loader.batch_size)
-        if not is_step:
-            continue
-        if pending < nominal:  # the last step has fewer rows; its gradient is a mean all the same
-            scaler.unscale_(optimizer)
-            for group in optimizer.param_groups:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        parameter.grad.mul_(nominal / pending)
-        rates = {group["name"]: float(group["lr"]) for group in optimizer.param_groups}
-        scale = scaler.get_scale()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        if scaler.get_scale() >= scale:  # a lower scale means that the scaler skipped the step
-            scheduler.step()
-        pending = 0
+        if is_step:
+            # the last step may have fewer rows; its gradient is a mean all the same
+            rates = optimisation.step(nominal / pending if pending < nominal else 1)
+            pending = 0
     return float(world.sum(total)) / len(loader.rows), rates
 
 

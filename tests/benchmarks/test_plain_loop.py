@@ -13,13 +13,13 @@ from benchmarks import plain_loop
 from entrypoints import infer, stage1, stage2
 from mmclf.evaluation.probabilities import read_table
 from tests.conftest import SIZE
+from tests.stores import mlflow_store
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def store(tmp_path):
+    with mlflow_store(tmp_path):
+        yield tmp_path
 
 
 def read_json(capsys):
@@ -63,7 +63,7 @@ def test_both_stages_and_infer_agree_with_the_plain_loop(shop, common, store, ca
     assert_same_folds(store, ours, read_json(capsys), plain["stage1"], tolerance=1e-5)
 
     test = ["--csv", str(shop.test_csv), "--images", str(shop.images)]
-    assert infer.main([*test, "--stage1-run", ours["run_id"], "--out", str(store / "scored")]) == 0
+    assert infer.main([*test, "--model", ours["run_id"], "--out", str(store / "scored")]) == 0
     capsys.readouterr()
     assert plain_loop.main(["infer", *test, *options, "--models", str(plain["stage1"]), "--out", str(store)]) == 0
     scored = read_table(store / "scored" / "probabilities.parquet")

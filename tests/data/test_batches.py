@@ -1,16 +1,21 @@
 """python -m pytest tests/data/test_batches.py"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mmclf.data.batches import EVAL, FILLER, EpochSampler, Loader, RowDataset, Tokens
-from mmclf.data.catalog import Catalog
-from mmclf.data.images import Transform, load_picture
+from mmclf.data.batches import NO_TARGET, EpochSampler, Loader, RowDataset, Sample
+from mmclf.data.images import Transform
 from mmclf.data.pictures import Pictures
+from mmclf.data.rows import Rows
+from mmclf.data.text import Tokens, text_batches
+from mmclf.data.views import EVAL
 from mmclf.errors import PictureError
 from mmclf.runtime.distributed import World
+from tests.pictures import load_picture
 
 SIZE = 16
 TRANSFORM = Transform(SIZE, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
@@ -35,17 +40,8 @@ def root(tmp_path):
     return tmp_path
 
 
-def make_catalog(root, ids=tuple(SHOP)) -> Catalog:
-    return Catalog(
-        table_path=root / "train.csv",
-        image_root=root,
-        ids=list(ids),
-        texts=[""] * len(ids),
-        pictures=[SHOP[i] for i in ids],
-        id_col="id",
-        label_col=None,
-        text_cols=(),
-    )
+def make_rows(root, ids=tuple(SHOP)) -> Rows:
+    return Rows(list(ids), [""] * len(ids), [SHOP[i] for i in ids], root)
 
 
 def make_tokens(count) -> Tokens:
@@ -55,9 +51,9 @@ def make_tokens(count) -> Tokens:
 
 def make_loader(catalog, rows=None, *, mode="first", seed=42, targets=None, batch_size=3, num_workers=0, **options):
     return Loader(
-        RowDataset(catalog, Pictures(catalog.image_root, TRANSFORM), mode, seed),
+        RowDataset(catalog, Pictures(catalog.source, TRANSFORM), mode, seed),
         make_tokens(len(catalog)),
-        targets,
+        np.zeros(len(catalog), dtype=np.int64) if targets is None else targets,
         np.arange(len(catalog)) if rows is None else np.array(rows),
         batch_size=batch_size,
         num_workers=num_workers,
@@ -88,7 +84,7 @@ def equal(one, other):
 
 
 def test_a_batch_holds_its_rows_in_order(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     targets = np.array([3, 1, 0, 2, 1, 0, 3])
     loader = make_loader(catalog, [6, 0, 3, 1], targets=targets, batch_size=3)
     first, last = loader
@@ -106,20 +102,14 @@ def test_a_batch_holds_its_rows_in_order(root):
     assert last.rows.tolist() == [1]
 
 
-def test_targets_are_minus_one_without_labels(root):
-    batches = list(make_loader(make_catalog(root)))
-    assert [target for batch in batches for target in batch.targets.tolist()] == [-1] * 7
-    assert all(batch.targets.dtype == torch.int64 for batch in batches)
-
-
 def test_no_rows_make_no_batches(root):
-    loader = make_loader(make_catalog(root), np.array([], dtype=np.int64))
+    loader = make_loader(make_rows(root), np.array([], dtype=np.int64))
     assert len(loader) == 0
     assert list(loader) == []
 
 
 def test_a_row_without_a_picture_gets_the_placeholder(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     for mode in ("first", "random", "mean_pool"):
         for views in (views_by_id(make_loader(catalog, mode=mode), catalog), train_views(catalog, 0, mode=mode)):
             assert torch.equal(views["d"], TRANSFORM.placeholder()[None])
@@ -127,7 +117,7 @@ def test_a_row_without_a_picture_gets_the_placeholder(root):
 
 def test_to_moves_every_tensor_and_keeps_the_rest(root):
     (root / "a.png").write_bytes(b"")
-    batch = next(iter(make_loader(make_catalog(root))))
+    batch = next(iter(make_loader(make_rows(root))))
     moved = batch.to(torch.device("meta"))
     tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
     assert len(tensors) == 6
@@ -140,7 +130,7 @@ def test_to_moves_every_tensor_and_keeps_the_rest(root):
 
 @pytest.mark.parametrize("mode", ["first", "random", "mean_pool"])
 def test_workers_and_batch_size_change_nothing(root, mode):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     expected = [train_views(catalog, epoch, mode=mode) for epoch in (1, 2)]
     assert not equal(*expected)
     loader = make_loader(catalog, mode=mode, shuffle_seed=1, num_workers=2, batch_size=2)
@@ -153,7 +143,7 @@ def test_workers_and_batch_size_change_nothing(root, mode):
 
 
 def test_batches_come_in_the_same_order_with_workers(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     orders = []
     for num_workers in (0, 2):
         loader = make_loader(catalog, shuffle_seed=5, num_workers=num_workers, batch_size=2)
@@ -164,14 +154,14 @@ def test_batches_come_in_the_same_order_with_workers(root):
 
 @pytest.mark.parametrize("mode", ["first", "random", "mean_pool"])
 def test_views_do_not_depend_on_the_order_of_the_table_or_on_other_rows(root, mode):
-    expected = train_views(make_catalog(root), 4, mode=mode)
-    assert equal(train_views(make_catalog(root, tuple(SHOP)[::-1]), 4, mode=mode), expected)
-    few = train_views(make_catalog(root, ("e", "b")), 4, mode=mode)
+    expected = train_views(make_rows(root), 4, mode=mode)
+    assert equal(train_views(make_rows(root, tuple(SHOP)[::-1]), 4, mode=mode), expected)
+    few = train_views(make_rows(root, ("e", "b")), 4, mode=mode)
     assert equal(few, {key: expected[key] for key in ("e", "b")})
 
 
 def test_views_depend_on_seed_epoch_and_id(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     views = train_views(catalog, 1)
     assert equal(train_views(catalog, 1), views)
     assert not torch.equal(train_views(catalog, 2)["a"], views["a"])
@@ -184,11 +174,11 @@ def test_views_depend_on_seed_epoch_and_id(root):
 
 
 def test_loading_draws_nothing_from_the_callers_generator(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    RowDataset(catalog, Pictures(root, TRANSFORM), "random", 42)[(1, 3)]
+    RowDataset(catalog, Pictures(root, TRANSFORM), "random", 42)[Sample(1, 3)]
     list(EpochSampler(np.arange(7), 3, shuffle_seed=1))
     assert torch.equal(torch.rand(3), expected)
 
@@ -197,14 +187,14 @@ def test_loading_draws_nothing_from_the_callers_generator(root):
 
 
 def test_first_uses_the_first_picture(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     views = views_by_id(make_loader(catalog, mode="first"), catalog)
     for key in "abcefg":
         assert torch.equal(views[key], TRANSFORM.eval_view(load_picture(root / SHOP[key][0]))[None])
 
 
 def test_random_uses_every_picture_in_its_time_one_an_epoch(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     # plain colours tell the pictures apart through any crop
     for value, name in enumerate(SHOP["b"]):
         Image.new("RGB", (40, 30), (100 * value,) * 3).save(root / name)
@@ -218,7 +208,7 @@ def test_random_uses_every_picture_in_its_time_one_an_epoch(root):
 
 
 def test_random_evaluates_on_the_first_picture(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     assert equal(
         views_by_id(make_loader(catalog, mode="random"), catalog),
         views_by_id(make_loader(catalog, mode="first"), catalog),
@@ -226,7 +216,7 @@ def test_random_evaluates_on_the_first_picture(root):
 
 
 def test_mean_pool_brings_all_pictures_with_their_row(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     (batch,) = make_loader(catalog, mode="mean_pool", batch_size=7)
     assert batch.picture_row.tolist() == [0, 1, 1, 1, 2, 3, 4, 4, 5, 6]
     assert batch.images.shape == (10, 3, SIZE, SIZE)
@@ -235,7 +225,7 @@ def test_mean_pool_brings_all_pictures_with_their_row(root):
 
 
 def test_mean_pool_crops_each_picture_of_a_row_in_its_own_way(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     (root / "e_1.png").write_bytes((root / "e.png").read_bytes())
     first, second = train_views(catalog, 1, mode="mean_pool")["e"]
     assert not torch.equal(first, second)
@@ -246,7 +236,7 @@ def test_mean_pool_crops_each_picture_of_a_row_in_its_own_way(root):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_unreadable_pictures_become_black_and_are_counted_once(root, num_workers):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     (root / "a.png").write_bytes(b"")
     (root / "b_1.png").unlink()
     loader = make_loader(catalog, mode="mean_pool", num_workers=num_workers)
@@ -261,7 +251,7 @@ def test_unreadable_pictures_become_black_and_are_counted_once(root, num_workers
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_unreadable_picture_is_an_error_where_that_is_asked_for(root, num_workers):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     (root / "f.png").write_text("no picture")
     message = "no error"
     # not by pytest.raises: it keeps the traceback, and workers that only the garbage collector stops take 5 s each
@@ -274,7 +264,7 @@ def test_unreadable_picture_is_an_error_where_that_is_asked_for(root, num_worker
 
 
 def test_a_missing_picture_is_no_error_where_the_table_has_none(root):
-    assert len(list(make_loader(make_catalog(root), on_bad_image="error"))) == 3
+    assert len(list(make_loader(make_rows(root), on_bad_image="error"))) == 3
 
 
 # the order
@@ -282,7 +272,7 @@ def test_a_missing_picture_is_no_error_where_the_table_has_none(root):
 
 def test_evaluation_keeps_the_order_of_the_rows():
     rows = np.array([5, 3, 9, 0])
-    assert list(EpochSampler(rows, 3)) == [[(5, EVAL), (3, EVAL), (9, EVAL)], [(0, EVAL)]]
+    assert list(EpochSampler(rows, 3)) == [[Sample(5, EVAL), Sample(3, EVAL), Sample(9, EVAL)], [Sample(0, EVAL)]]
 
 
 def test_training_shuffles_by_seed_and_epoch():
@@ -293,8 +283,8 @@ def test_training_shuffles_by_seed_and_epoch():
         sampler.epoch = epoch
         batches = list(sampler)
         assert len(batches) == len(sampler) == 7
-        assert all(number == epoch for batch in batches for _, number in batch)
-        return [row for batch in batches for row, _ in batch]
+        assert all(sample.epoch == epoch for batch in batches for sample in batch)
+        return [sample.row for batch in batches for sample in batch]
 
     orders = [order(seed, epoch) for seed, epoch in [(1, 0), (1, 1), (1, 2), (2, 1)]]
     for one in orders:
@@ -318,23 +308,23 @@ def test_processes_share_each_batch_of_one_process(size):
     shares = [list(sampler) for sampler in samplers]
     assert {len(share) for share in shares} == {len(alone)} == {3}
     for number, batch in enumerate(alone):
-        together = [key for share in shares for key in share[number]]
-        real = [key for key in together if key[0] >= 0]
-        assert sorted(real) == sorted(batch)
+        together = [sample for share in shares for sample in share[number]]
+        real = [sample for sample in together if not sample.is_filler]
+        assert sorted(real, key=str) == sorted(batch, key=str)
         assert all(share[number] for share in shares)  # none is without a row
         # a filler is a row of the batch, marked
-        assert all((~row, epoch) in batch for row, epoch in together if row < 0)
-    assert sum(row < 0 for share in shares for row, _ in share[-1]) == size - 2
+        assert all(replace(sample, is_filler=False) in batch for sample in together)
+    assert sum(sample.is_filler for share in shares for sample in share[-1]) == size - 2
 
 
 def test_a_filler_looks_like_its_row_but_has_no_target(root):
-    catalog = make_catalog(root)
+    catalog = make_rows(root)
     targets = np.arange(7)
     loader = make_loader(catalog, [1, 4, 6], targets=targets, batch_size=2, shuffle_seed=3, world=World(1, 2))
     loader.set_epoch(1)
     first, last = loader
     assert first.targets.tolist() == first.rows.tolist()
-    assert last.targets.tolist() == [FILLER]
+    assert last.targets.tolist() == [NO_TARGET]
     (row,) = last.rows.tolist()
     assert torch.equal(last.images, train_views(catalog, 1)[catalog.ids[row]])
 
@@ -353,6 +343,21 @@ def test_a_batch_is_cut_at_its_longest_text_where_that_is_allowed(root):
         assert torch.equal(attention_mask, mask[rows, :length])
     whole = Tokens(ids, mask, torch.zeros(3, dtype=torch.bool))
     assert whole.batch(torch.tensor([0]))[0].shape == (1, 10)
-    part = Tokens(ids, mask, torch.tensor([True, False, True]), cuttable=True, first_row=100)
-    assert torch.equal(part.batch(torch.tensor([102]))[0], ids[[2], :5].long())
-    assert part.truncated == 2
+    assert Tokens(ids, mask, torch.tensor([True, False, True])).truncated == 2
+
+
+def test_the_length_of_a_text_in_a_batch_is_its_own():
+    mask = torch.arange(77) < torch.tensor([[2], [15], [16], [40], [64], [77]])
+    tokens = Tokens(mask.int(), mask, torch.zeros(6, dtype=torch.bool), cuttable=True)
+    assert tokens.lengths(16).tolist() == [16, 16, 32, 48, 77, 77]
+    assert Tokens(mask.int(), mask, torch.zeros(6, dtype=torch.bool)).lengths(16).tolist() == [77] * 6
+
+
+def test_batches_of_texts_hold_more_where_they_are_short():
+    lengths = torch.tensor([16, 77] * 150 + [48] * 30)
+    batches = list(text_batches(lengths, 16))
+    assert sorted(torch.cat([chosen for chosen, _, _ in batches]).tolist()) == list(range(330))
+    assert {length: full for _, length, full in batches} == {16: 64, 48: 16, 77: 16}
+    for chosen, length, full in batches:
+        assert set(lengths[chosen].tolist()) == {length}
+        assert len(chosen) <= full

@@ -2,15 +2,15 @@
 
 import csv
 import gzip
-import unicodedata
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mmclf.config import DataConfig
-from mmclf.data.catalog import Catalog, join_text, match_pictures, read_catalog
-from mmclf.errors import PictureError, TableError
+from mmclf.data.catalog import Catalog, join_text, read_catalog
+from mmclf.errors import TableError
 
 HEADER = ("id", "title", "description", "categories")
 ROWS = [("a", "red shoe", "soft", "shoes"), ("b", "blue hat", "", "hats"), ("c", "green hat", "wide", "hats")]
@@ -51,10 +51,6 @@ def refusal(root, text, name="train.csv", **config):
     return str(caught.value).removeprefix(f"{path}: ")
 
 
-def pictures_of(folder, *ids):
-    return dict(zip(ids, match_pictures(folder, list(ids)), strict=True))
-
-
 # columns
 
 
@@ -62,12 +58,12 @@ def test_the_usual_columns_are_found(root):
     found = read(root)
     assert len(found) == 3
     assert found.ids == ["a", "b", "c"]
-    assert found.texts == ["red shoe soft", "blue hat", "green hat wide"]
+    assert found.rows.texts == ["red shoe soft", "blue hat", "green hat wide"]
     assert found.labels == ["shoes", "hats", "hats"]
     assert found.classes == ("hats", "shoes")
     assert found.targets(found.classes).tolist() == [1, 0, 0]
     assert found.targets(found.classes).dtype == np.int64
-    assert found.pictures == [("a.jpg",), ("b.jpg",), ()]
+    assert found.rows.pictures == [("a.jpg",), ("b.jpg",), ()]
     assert (found.id_col, found.label_col, found.text_cols) == ("id", "categories", ("title", "description"))
     assert found.groups is None
     assert found.given_folds is None
@@ -88,7 +84,7 @@ def test_columns_are_inferred_in_the_order_of_the_recipe(root, header, label_col
     found = read(root, header, [["a", *rows[0][1:]], ["b", *rows[1][1:]]])
     assert (found.label_col, found.text_cols) == (label_col, text_cols)
     assert found.labels == [f"{label_col}0", f"{label_col}1"]
-    assert found.texts[0] == " ".join(f"{column}0" for column in text_cols)
+    assert found.rows.texts[0] == " ".join(f"{column}0" for column in text_cols)
 
 
 def test_each_column_can_be_set(root):
@@ -98,16 +94,16 @@ def test_each_column_can_be_set(root):
     found = read(root, header, rows, **config)
     assert found.ids == ["a", "b"]
     assert found.labels == ["k1", "k2"]
-    assert found.texts == ["t x", "t y"]
+    assert found.rows.texts == ["t x", "t y"]
     assert found.given_folds is not None
     assert found.given_folds.tolist() == [0, 1]
 
 
 def test_no_text_column_gives_empty_texts(root):
     found = read(root, ("id", "label"), [("a", "x"), ("b", "y")])
-    assert found.texts == ["", ""]
+    assert found.rows.texts == ["", ""]
     assert found.text_cols == ()
-    assert read(root, text_cols=[]).texts == ["", "", ""]
+    assert read(root, text_cols=[]).rows.texts == ["", "", ""]
 
 
 def test_a_table_to_score_needs_no_labels_and_its_labels_are_not_read(root):
@@ -145,12 +141,12 @@ def test_text_fields_are_stripped_and_the_missing_ones_dropped(fields, text):
 
 
 def test_text_fields_are_joined_in_the_order_that_was_set(root):
-    assert read(root, text_cols=["description", "title"]).texts[0] == "soft red shoe"
+    assert read(root, text_cols=["description", "title"]).rows.texts[0] == "soft red shoe"
 
 
 def test_quoted_commas_and_line_breaks_belong_to_the_text(root):
     found = read(root, ("id", "title", "label"), [("a", "red, wide", "x"), ("b", 'a\n"b"', "y")])
-    assert found.texts == ["red, wide", 'a\n"b"']
+    assert found.rows.texts == ["red, wide", 'a\n"b"']
 
 
 # ids
@@ -171,99 +167,7 @@ def test_byte_order_mark_and_windows_lines_and_compression_are_read(root):
         path = root.parent / name
         path.write_bytes(content)
         found = read_catalog(path, root, DataConfig(), training=True)
-        assert (found.ids, found.texts, found.labels) == (["a", "b"], ["größe", "y"], ["x", "z"])
-
-
-# pictures
-
-
-def test_the_four_suffixes_come_first_in_the_order_of_the_recipe(tmp_path):
-    touch(tmp_path, "7.webp", "7.jpeg", "7.png", "7.jpg", "7_1.bmp", "7_0.webp")
-    assert pictures_of(tmp_path, "7")["7"] == ("7.jpg", "7.png", "7.jpeg", "7.webp", "7_0.webp", "7_1.bmp")
-
-
-def test_further_pictures_may_have_any_image_suffix(tmp_path):
-    suffixes = ["jpg", "png", "jpeg", "webp", "bmp", "gif", "tif", "tiff"]
-    names = [f"7_{number}.{suffix}" for number, suffix in enumerate(suffixes)]
-    touch(tmp_path, *names, "7_8.txt", "7_9.jpg.part", "7_10", "7.txt")
-    assert pictures_of(tmp_path, "7")["7"] == tuple(names)
-
-
-def test_a_bare_id_has_only_the_four_suffixes(tmp_path):
-    touch(tmp_path, "7.gif", "7.bmp", "8.jpg")
-    assert pictures_of(tmp_path, "7", "8") == {"7": (), "8": ("8.jpg",)}
-
-
-def test_numbers_count_up(tmp_path):
-    touch(tmp_path, "7_10.jpg", "7_2.jpg", "7_1.jpg", "8_v10.jpg", "8_v2.jpg", "8_2.png", "8_2.jpg")
-    assert pictures_of(tmp_path, "7", "8") == {
-        "7": ("7_1.jpg", "7_2.jpg", "7_10.jpg"),
-        "8": ("8_2.jpg", "8_2.png", "8_v2.jpg", "8_v10.jpg"),
-    }
-
-
-def test_suffixes_match_in_either_case_and_names_keep_theirs(tmp_path):
-    touch(tmp_path, "7.JPG", "7_1.Png", "A.jpg", "a.jpg")
-    assert pictures_of(tmp_path, "7", "a", "A") == {"7": ("7.JPG", "7_1.Png"), "a": ("a.jpg",), "A": ("A.jpg",)}
-
-
-def test_names_match_in_any_unicode_normal_form(tmp_path):
-    composed, decomposed = (unicodedata.normalize(form, "größe") for form in ("NFC", "NFD"))
-    assert composed != decomposed
-    for name, wanted in [(composed, decomposed), (decomposed, composed)]:
-        folder = tmp_path / wanted
-        touch(folder, f"{name}.jpg", f"{name}_1.jpg")
-        assert pictures_of(folder, wanted)[wanted] == (f"{name}.jpg", f"{name}_1.jpg")
-
-
-def test_a_picture_belongs_to_the_longest_id(tmp_path):
-    touch(tmp_path, "A.jpg", "A_1.jpg", "A_1_2.jpg", "A_2.jpg", "A_3_.jpg", "AB.jpg", "_A.jpg")
-    assert pictures_of(tmp_path, "A", "A_1") == {
-        "A": ("A.jpg", "A_2.jpg", "A_3_.jpg"),
-        "A_1": ("A_1.jpg", "A_1_2.jpg"),
-    }
-
-
-def test_dots_and_spaces_in_ids(tmp_path):
-    touch(tmp_path, "001.024.52.jpg", "001.024.52_1.jpg", "001.024.jpg", "two words.png", ".jpg")
-    assert pictures_of(tmp_path, "001.024.52", "two words", "001.024") == {
-        "001.024.52": ("001.024.52.jpg", "001.024.52_1.jpg"),
-        "two words": ("two words.png",),
-        "001.024": ("001.024.jpg",),
-    }
-
-
-def test_an_id_can_not_name_a_file_outside_the_folder(tmp_path):
-    inside = tmp_path / "in"
-    touch(inside, "a.jpg")
-    touch(tmp_path, "x.jpg")
-    touch(inside / "sub", "y.jpg")
-    (inside / "z.jpg").mkdir()
-    hostile = ["../x", "sub/y", str(tmp_path / "x"), "./a", "in/../a", "*", "z", "."]
-    assert pictures_of(inside, "a", *hostile) == {"a": ("a.jpg",)} | dict.fromkeys(hostile, ())
-
-
-def test_patterns_in_ids_are_letters(tmp_path):
-    touch(tmp_path, "a[1].jpg", "a1.jpg", "b*.jpg", "bc.jpg", "q?_1.jpg")
-    assert pictures_of(tmp_path, "a[1]", "b*", "q?") == {"a[1]": ("a[1].jpg",), "b*": ("b*.jpg",), "q?": ("q?_1.jpg",)}
-
-
-def test_folders_that_can_not_be_used(tmp_path):
-    touch(tmp_path, "file.jpg")
-    other, empty = tmp_path / "other", tmp_path / "empty"
-    touch(other, "zz.jpg", "yy.png", "aa.txt")
-    empty.mkdir()
-    touch(empty / "sub", "a.jpg")
-    for folder, expected in [
-        (tmp_path / "no", "no such folder; give the folder of pictures as --images"),
-        (tmp_path / "file.jpg", "is a file, not a folder of pictures"),
-        (empty, "holds no picture; the pictures lie in the folder itself"),
-        (other, "none of its 2 pictures belongs to a row"),
-    ]:
-        with pytest.raises(PictureError) as caught:
-            match_pictures(folder, ["a", "b"])
-        assert str(caught.value).startswith(f"{folder}: {expected}")
-    assert "the first id of the table is 'a', the first picture 'yy.png'" in str(caught.value)
+        assert (found.ids, found.rows.texts, found.labels) == (["a", "b"], ["größe", "y"], ["x", "z"])
 
 
 # digest and summary
@@ -438,4 +342,48 @@ def test_spaces_around_a_column_name_do_not_hide_the_column(tmp_path):
     (tmp_path / "images" / "1.png").touch()
     (tmp_path / "t.csv").write_text("id, title ,categories\n1,Red shirt,A\n2,Oak table,B\n")
     found = read_catalog(tmp_path / "t.csv", tmp_path / "images", DataConfig(), training=True)
-    assert found.texts == ["Red shirt", "Oak table"]
+    assert found.rows.texts == ["Red shirt", "Oak table"]
+
+
+# data frames
+
+
+def test_a_data_frame_is_read_as_the_csv_it_came_from(root):
+    expected = read(root)
+    path = root.parent / "train.csv"
+    for frame in (pd.read_csv(path), pd.read_csv(path, dtype=str, keep_default_na=False)):
+        found = read_catalog(frame, root, DataConfig(), training=True)
+        assert found.rows == expected.rows
+        assert found.labels == expected.labels
+        assert found.digest() == expected.digest()
+        assert (found.name, found.table_path) == ("data frame", None)
+        assert (expected.name, expected.table_path) == (str(path), path)
+
+
+def test_numbers_and_missing_cells_of_a_data_frame_become_texts(root):
+    frame = pd.DataFrame({"id": ["a", "b"], "title": [7, None], "categories": ["x", "y"], "fold": [0, 1]})
+    found = read_catalog(frame, root, DataConfig(), training=True)
+    assert found.rows.texts == ["7.0", ""]
+    assert found.given_folds.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (pd.DataFrame({"id": []}), "data frame: has no rows"),
+        (pd.DataFrame({"id": ["a", "a"], "label": ["x", "y"]}), "data frame: rows 1 and 2 have the same id 'a'"),
+        (pd.DataFrame({"sku": ["a"]}), "data frame: no id column 'id'"),
+        (pd.DataFrame([["a", "b"]], columns=["id", "id"]), "data frame: column 'id' stands twice"),
+    ],
+)
+def test_a_data_frame_that_can_not_be_used_says_why(root, frame, said):
+    with pytest.raises(TableError, match=said):
+        read_catalog(frame, root, DataConfig(), training=True)
+
+
+@pytest.mark.parametrize("address", ["s3://shop/train.csv", "gs://shop/train.csv", "https://shop.example/train.csv"])
+def test_an_address_elsewhere_is_said_to_be_for_batch(root, address):
+    with pytest.raises(TableError, match=f"^--csv: {address}: .*only `batch` reads such addresses"):
+        read_catalog(address, root, DataConfig(), training=True)
+    with pytest.raises(TableError, match=f"^--images: {address}: "):
+        read_catalog(write_csv(root.parent / "train.csv", HEADER, ROWS), address, DataConfig(), training=True)

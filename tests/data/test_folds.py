@@ -8,6 +8,7 @@ import pytest
 
 from mmclf.data.catalog import Catalog
 from mmclf.data.folds import assign_folds, fold_warnings, split_digest
+from mmclf.data.rows import Rows
 from mmclf.errors import FoldError
 
 TABLE = Path("shop/train.csv")
@@ -16,11 +17,14 @@ TABLE = Path("shop/train.csv")
 def make_catalog(labels, groups=None, given=None, ids=None) -> Catalog:
     count = len(labels)
     return Catalog(
+        rows=Rows(
+            list(ids) if ids is not None else [f"id{number:03d}" for number in range(count)],
+            [""] * count,
+            [()] * count,
+            Path("images"),
+        ),
+        name=str(TABLE),
         table_path=TABLE,
-        image_root=Path("images"),
-        ids=list(ids) if ids is not None else [f"id{number:03d}" for number in range(count)],
-        texts=[""] * count,
-        pictures=[()] * count,
         id_col="id",
         label_col="label",
         text_cols=(),

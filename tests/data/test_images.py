@@ -14,9 +14,9 @@ from mmclf.data.images import (
     as_triple,
     decode_picture,
     flip,
-    load_picture,
 )
 from mmclf.errors import PictureError
+from tests.pictures import load_picture
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

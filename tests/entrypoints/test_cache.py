@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from entrypoints import cache as module
-from mmclf.data.batches import EVAL
-from mmclf.model.encoder import Features, LazyBackbone
+from mmclf.data.views import EVAL
+from mmclf.model.encoder import Encoder
+from mmclf.model.identity import LazyBackbone
 from mmclf.runtime.device import Precision
 from mmclf.store.cache import open_cache
 
@@ -25,8 +26,8 @@ def filled(catalog, config, tmp_path, monkeypatch):
     cache = open_cache()
     backbone = LazyBackbone(config.model.name, None, config.data.img_size, cache)
     precision, device = Precision(None, False, ""), torch.device("cpu")
-    features = Features(catalog, backbone, config.data, seed=1, precision=precision, device=device, cache=cache)
-    features.texts(), features.images(EVAL), features.images(1)
+    encoder = Encoder(backbone, config.data, seed=1, precision=precision, device=device, cache=cache)
+    encoder.texts(catalog.rows), encoder.images(catalog.rows, EVAL), encoder.images(catalog.rows, 1)
     return tmp_path / "cache"
 
 
@@ -43,7 +44,7 @@ def test_it_lists_what_there_is(filled, catalog, clip_folder, capsys):
     assert figures["bytes"] == sum(path.stat().st_size for path in files)
     assert figures["folder"] == str(filled)
     assert f"{figures['limit'] / 2**30:.1f} GiB" in shown
-    assert f"{len(set(catalog.texts)):,} entries" in shown
+    assert f"{len(set(catalog.rows.texts)):,} entries" in shown
     assert "of texts, 16 tokens, float32 on cpu" in shown
     assert "of pictures, 32 pixels, float32 on cpu" in shown
     assert str(clip_folder) in shown

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmclf.errors import BackboneError
-from mmclf.model.backbone import load_backbone
+from mmclf.model.loading import load_backbone
 from tests.conftest import SIZE
 from tests.towers import make_dual
 

@@ -3,7 +3,6 @@
 .venv/bin/python -m pytest tests/entrypoints/test_stages.py
 """
 
-import copy
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +19,8 @@ from sklearn.metrics import accuracy_score
 from entrypoints import ensemble, infer, stage1, stage2
 from mmclf.evaluation.probabilities import read_table
 from mmclf.records.runs import artifact_path, fold_checkpoints
+from tests.stages import write_tree
+from tests.stores import mlflow_store
 
 STAGES = {"stage1": stage1, "stage2": stage2, "infer": infer, "ensemble": ensemble}
 
@@ -29,10 +30,8 @@ class Project:
 
     def __init__(self, folder: Path, shop, tree) -> None:
         self.folder, self.shop = folder, shop
-        for stage, trainable in (("stage1", False), ("stage2", True)):
-            changed = copy.deepcopy(tree)
-            changed["model"]["clip_trainable"] = trainable
-            (folder / f"{stage}.yaml").write_text(yaml.safe_dump(changed))
+        for stage in ("stage1", "stage2"):
+            write_tree(folder / f"{stage}.yaml", stage, tree)
         self.train = ["--csv", str(shop.train_csv), "--images", str(shop.images)]
         self.test = ["--csv", str(shop.test_csv), "--images", str(shop.images)]
 
@@ -49,12 +48,8 @@ class Project:
 def project(tmp_path_factory, shop, tree) -> Project:
     """One store for the file: making one takes seconds."""
     folder = tmp_path_factory.mktemp("project")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    with mlflow_store(folder):
         yield Project(folder, shop, tree)
-        mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture
@@ -117,7 +112,7 @@ def test_a_stage_is_a_parent_with_one_child_per_fold(project, chain, stage):
     best = []
     for run in folds:
         assert run.info.status == "FINISHED"
-        for tag in ("stage", "fold", "config_id", "fingerprint", "git_dirty", "split", "backbone"):
+        for tag in ("stage", "fold", "config_id", "fingerprint", "git_dirty", "split", "backbone", "weights_sha256"):
             assert run.data.tags[tag], tag
         assert run.data.tags["stage"] == stage
         assert run.data.params["cfg/train.epochs"] == "2"
@@ -199,10 +194,8 @@ def test_infer_writes_a_submission_and_probabilities(project, chain):
 
 
 def test_infer_scores_a_stage_1_run_or_one_fold_where_named(project, chain, call):
-    both = call("infer", *project.test, "--stage1-run", chain["stage1"]["run_id"])
-    folds = [
-        call("infer", *project.test, "--stage1-run", chain["stage1"]["run_id"], "--fold", fold) for fold in ("0", "1")
-    ]
+    both = call("infer", *project.test, "--model", chain["stage1"]["run_id"])
+    folds = [call("infer", *project.test, "--model", chain["stage1"]["run_id"], "--fold", fold) for fold in ("0", "1")]
     tables = [
         read_table(artifact_path(project.client.get_run(r["run_id"]), "probabilities.parquet")) for r in (both, *folds)
     ]
@@ -249,8 +242,14 @@ def test_the_same_seed_gives_the_same_out_of_fold_matrix(project, chain, call):
 
 def test_one_fold_can_be_run_alone_and_equals_its_part_of_a_whole_run(project, chain, call):
     alone = call("stage1", *project.train, "--fold", "1")
-    assert alone["folds"] == 1
+    assert set(alone) == {"run_id", "top1", "top3", "fold", "folds", "seconds"}
+    assert (alone["fold"], alone["folds"]) == (1, 1)
     [run] = children(project, alone["run_id"])
+    assert alone["top1"] == run.data.metrics["best/top1"]
+    parent = project.client.get_run(alone["run_id"])
+    assert not [name for name in parent.data.metrics if name.startswith("cv/")]
+    assert "±" not in parent.data.tags["mlflow.note.content"]
+    assert "mean" not in parent.data.tags["mlflow.note.content"]
     whole = children(project, chain["stage1"]["run_id"])[1]
     tables = [read_table(artifact_path(r, "oof.parquet")) for r in (run, whole)]
     assert np.array_equal(tables[0].probabilities, tables[1].probabilities)
@@ -313,6 +312,8 @@ BAD_INPUT = [
     ("stage1", ["{train}", "--config", "none.yaml"], ["none.yaml", "configs/"]),
     ("stage1", ["{train}", "--fold", "9"], ["no fold 9", "0, 1"]),
     ("stage1", ["{train}", "--fold", "one"], ["'one'", "`all`"]),
+    ("stage1", ["--csv", "s3://shop/a.csv", "--images", "{images}"], ["s3://shop/a.csv", "only `batch`"]),
+    ("stage1", ["--csv", "{csv}", "--images", "gs://shop/images"], ["gs://shop/images", "only `batch`"]),
     ("stage2", ["--stage1-run", "0123"], ["run '0123'", "not in the store"]),
     ("stage2", ["--overrides", "train.seed=7"], ["no stage-1 run fits", "train.seed"]),
     ("stage2", ["--overrides", "model.hidden_dim=33"], ["model.hidden_dim is 32 there and 33 here"]),
@@ -320,9 +321,11 @@ BAD_INPUT = [
     ("infer", ["{score}", "--overrides", "train.epochs=4"], ["train.epochs belongs to training"]),
     ("infer", ["{score}", "--config", "{odd}"], ["odd.yaml", "dta"]),
     ("infer", ["{score}", "--fold", "7"], ["has no finished fold 7"]),
-    ("infer", ["{score}", "--stage2-run", "{stage1}"], ["is stage1", "give a run of stage2"]),
-    ("infer", ["{score}", "--stage2-run", "{fold}"], ["is a fold of stage1", "give a run of stage2"]),
-    ("infer", ["{score}", "--stage1-run", "a", "--stage2-run", "b"], ["give one of them"]),
+    ("infer", ["{score}", "--model", "{infer}"], ["is infer", "give a run of stage1 or stage2"]),
+    ("infer", ["{score}", "--model", "{fold}"], ["is a fold of stage1", "give a run of stage1 or stage2"]),
+    ("infer", ["--csv", "no.csv", "--images", "{images}"], ["no.csv", "no such file", "--csv"]),
+    ("infer", ["--csv", "{csv}", "--images", "no-images"], ["no-images", "no such folder", "--images"]),
+    ("infer", ["{score}", "--overrides", "data.img_sise=48"], ["did you mean data.img_size"]),
     ("ensemble", ["--runs", "{infer},{infer}"], ["named twice", "--weights"]),
     ("ensemble", ["--runs", "{infer}", "--weights", "1,2"], ["found 2 for 1 runs"]),
     ("ensemble", ["--weights", "a"], ["--weights", "'a'"]),

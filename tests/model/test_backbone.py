@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmclf.errors import ActivationMismatchError, BackboneError, CheckpointError, WeightsUnavailableError
-from mmclf.model.backbone import Backbone, load_backbone
+from mmclf.model.backbone import Backbone
+from mmclf.model.loading import load_backbone
 from tests.conftest import MAX_LEN, SIZE
 from tests.towers import make_dual
 

@@ -52,7 +52,7 @@ def make(backbone, config, stage="stage1") -> tuple[Classifier, CheckpointMeta]:
 
 def test_a_stage_1_checkpoint_holds_the_head_and_the_identity_only(backbone, config, tmp_path):
     model, meta = make(backbone, config)
-    save_checkpoint(tmp_path / "c", model, meta)
+    save_checkpoint(tmp_path / "c", model.state_dict(), meta)
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["meta.json", "weights.safetensors"]
     assert all(name.startswith("head.") for name in load_file(tmp_path / "c" / "weights.safetensors"))
     found = open_checkpoint(tmp_path / "c")
@@ -70,7 +70,7 @@ def test_a_stage_2_checkpoint_holds_the_towers(backbone, config, tmp_path):
     with torch.no_grad():
         for parameter in backbone.text_parameters():
             parameter.add_(0.5)
-    save_checkpoint(tmp_path / "c", model, meta)
+    save_checkpoint(tmp_path / "c", model.state_dict(), meta)
     restored = restore_backbone(open_checkpoint(tmp_path / "c"), SIZE)
     for name, tensor in backbone.clip.state_dict().items():
         assert torch.equal(restored.clip.state_dict()[name], tensor), name
@@ -78,8 +78,8 @@ def test_a_stage_2_checkpoint_holds_the_towers(backbone, config, tmp_path):
 
 def test_saving_replaces_the_former_one_and_a_failure_leaves_nothing(backbone, config, tmp_path, monkeypatch):
     model, meta = make(backbone, config)
-    save_checkpoint(tmp_path / "c", model, meta)
-    save_checkpoint(tmp_path / "c", model, meta.model_copy(update={"fold": 2}))
+    save_checkpoint(tmp_path / "c", model.state_dict(), meta)
+    save_checkpoint(tmp_path / "c", model.state_dict(), meta.model_copy(update={"fold": 2}))
     assert open_checkpoint(tmp_path / "c").meta.fold == 2
 
     def full(*_args):
@@ -87,14 +87,14 @@ def test_saving_replaces_the_former_one_and_a_failure_leaves_nothing(backbone, c
 
     monkeypatch.setattr(module, "save_file", full)
     with pytest.raises(OSError, match="no space"):
-        save_checkpoint(tmp_path / "c", model, meta)
+        save_checkpoint(tmp_path / "c", model.state_dict(), meta)
     assert open_checkpoint(tmp_path / "c").meta.fold == 2
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
 def test_damage_is_named(backbone, config, tmp_path):
     model, meta = make(backbone, config)
-    save_checkpoint(tmp_path / "c", model, meta)
+    save_checkpoint(tmp_path / "c", model.state_dict(), meta)
     with pytest.raises(CheckpointError, match=r"nowhere.*is the run complete"):
         open_checkpoint(tmp_path / "nowhere")
     weights = tmp_path / "c" / "weights.safetensors"
@@ -109,18 +109,18 @@ def test_damage_is_named(backbone, config, tmp_path):
 
 def test_a_head_of_another_size_is_refused(backbone, config, tree, tmp_path):
     model, meta = make(backbone, config)
-    save_checkpoint(tmp_path / "c", model, meta)
+    save_checkpoint(tmp_path / "c", model.state_dict(), meta)
     with pytest.raises(CheckpointError, match="head doesn't fit"):
         load_head(build_head(backbone.identity, config, 7), open_checkpoint(tmp_path / "c"))
 
 
 def test_a_frozen_backbone_that_changed_or_went_away_is_refused(clip_folder, tree, tmp_path):
-    from mmclf.model.backbone import load_backbone
+    from mmclf.model.loading import load_backbone
 
     folder = shutil.copytree(clip_folder, tmp_path / "clip")
     tree = {**tree, "model": {**tree["model"], "name": f"local-dir:{folder}"}}
     model, meta = make(load_backbone(f"local-dir:{folder}", None, SIZE), build_config(tree))
-    save_checkpoint(tmp_path / "c", model, meta)
+    save_checkpoint(tmp_path / "c", model.state_dict(), meta)
     state = load_file(folder / "open_clip_model.safetensors")
     state["ln_final.bias"] += 1
     save_file(state, folder / "open_clip_model.safetensors")

@@ -12,50 +12,30 @@ import numpy as np
 import pytest
 import torch
 
-from mmclf.config import build_config
-from mmclf.data.batches import EVAL, Loader, RowDataset
+from mmclf.data.batches import Loader, RowDataset
+from mmclf.data.folds import Split
 from mmclf.data.pictures import Pictures
+from mmclf.data.rows import Rows
+from mmclf.data.views import EVAL
 from mmclf.errors import PictureError
 from mmclf.model import encoder as module
 from mmclf.model.backbone import Backbone
 from mmclf.model.checkpoint import build_head
-from mmclf.model.classifier import Classifier, FeatureClassifier
-from mmclf.model.encoder import Features, LazyBackbone
+from mmclf.model.classifier import Classifier, HeadModel
+from mmclf.model.identity import LazyBackbone
 from mmclf.runtime.device import Precision
 from mmclf.runtime.seeds import seed_everything
 from mmclf.store.cache import Cache
-from mmclf.training.crossval import feature_loaders, tower_loaders, train_fold
-
-FLOAT32 = Precision(None, False, "test")
-CPU = torch.device("cpu")
+from mmclf.training.crossval import train_fold
+from mmclf.training.features import FeatureLoader
+from mmclf.training.loaders import feature_loaders, tower_loaders
+from mmclf.training.task import FoldTask
+from tests.features import CPU, FLOAT32, configure, lazy, make, part_of
 
 
 @pytest.fixture
 def cache(tmp_path):
     return Cache(tmp_path / "cache", 10**9)
-
-
-def configure(tree, *, epochs=3, views=None, mode="first", **data):
-    changed = copy.deepcopy(tree)
-    changed["train"].update(epochs=epochs, views=views, early_stop_patience=epochs)
-    changed["data"].update(multi_image_mode=mode, **data)
-    return build_config(changed)
-
-
-def lazy(config, cache) -> LazyBackbone:
-    return LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)
-
-
-def make(catalog, config, cache, *, precision=FLOAT32, backbone=None) -> Features:
-    return Features(
-        catalog,
-        backbone or lazy(config, cache),
-        config.data,
-        seed=config.train.seed,
-        precision=precision,
-        device=CPU,
-        cache=cache,
-    )
 
 
 @pytest.fixture
@@ -80,23 +60,10 @@ def encoded(monkeypatch):
 # the same mathematics
 
 
-def train(model, loaders, catalog, folds, config, card, folder):
-    held_out = np.flatnonzero(folds == 0)
+def train(model, loaders, split, config, spec, folder):
     results = []
-    outcome = train_fold(
-        model,
-        *loaders,
-        catalog,
-        0,
-        config,
-        held_out=held_out,
-        backbone=card,
-        stage="stage1",
-        device=CPU,
-        checkpoint=folder / "checkpoint",
-        on_epoch=results.append,
-    )
-    return outcome, results
+    task = FoldTask("stage1", 0, config, model, *loaders, CPU)
+    return train_fold(task, split, spec, folder / "checkpoint", results.append), results
 
 
 @pytest.mark.parametrize("mode", ["first", "random", "mean_pool"])
@@ -104,20 +71,20 @@ def test_training_on_stored_features_equals_training_on_the_towers(catalog, tree
     """As many views as epochs: the same batches, the same crops, the same dropout."""
     config = configure(tree, epochs=3, views=3, mode=mode)
     assert config.model.dropout > 0
-    folds = np.arange(len(catalog)) % 3
+    split = Split(catalog, np.arange(len(catalog)) % 3)
     classes = len(catalog.classes)
     towers = lazy(config, cache).load()
     seed_everything("head")
     head = build_head(towers.identity, config, classes)
-    tokens = towers.tokenize(catalog.texts, config.data.max_len)
+    tokens = towers.tokenize(catalog.rows.texts, config.data.max_len)
     plain = Classifier(towers, copy.deepcopy(head), FLOAT32, clip_trainable=False)
-    loaders = tower_loaders(towers.card, tokens, catalog, folds, 0, config, device=CPU)
-    expected, results = train(plain, loaders, catalog, folds, config, towers.card, tmp_path)
+    loaders = tower_loaders(split, 0, config, towers.spec, tokens, device=CPU)
+    expected, results = train(plain, loaders, split, config, towers.spec, tmp_path)
 
     features = make(catalog, config, cache)
-    model = FeatureClassifier(copy.deepcopy(head))
-    loaders = feature_loaders(features, catalog, folds, 0, config)
-    outcome, ours = train(model, loaders, catalog, folds, config, towers.card, tmp_path)
+    model = HeadModel(copy.deepcopy(head))
+    loaders = feature_loaders(split, 0, config, features)
+    outcome, ours = train(model, loaders, split, config, towers.spec, tmp_path)
 
     np.testing.assert_allclose(outcome.table.probabilities, expected.table.probabilities, atol=1e-5)
     assert outcome.table.ids == expected.table.ids
@@ -131,7 +98,7 @@ def test_views_are_taken_in_turn_and_zero_is_the_eval_view(catalog, tree, cache)
     features = make(catalog, configure(tree), cache)
 
     def first_batch(views, epoch):
-        loader = module.FeatureLoader(features, targets, rows, batch_size=8, views=views, shuffle_seed=1)
+        loader = FeatureLoader(features, targets, rows, batch_size=8, views=views, shuffle_seed=1)
         loader.set_epoch(epoch)
         batch = next(iter(loader))
         return batch.features[:, : features.images(EVAL).shape[1]].numpy(), batch.rows.numpy()
@@ -152,18 +119,26 @@ def test_each_row_has_the_features_that_the_towers_give_it(catalog, tree, cache,
     config = configure(tree, mode=mode)
     towers = lazy(config, cache).load()
     features = make(catalog, config, cache)
-    assert any(not names for names in catalog.pictures)
-    assert "" in catalog.texts
-    dataset = RowDataset(catalog, Pictures(catalog.image_root, towers.transform), mode, config.train.seed)
-    tokens = towers.tokenize(catalog.texts, config.data.max_len)
+    assert any(not names for names in catalog.rows.pictures)
+    assert "" in catalog.rows.texts
+    dataset = RowDataset(catalog.rows, Pictures(catalog.image_root, towers.transform), mode, config.train.seed)
+    tokens = towers.tokenize(catalog.rows.texts, config.data.max_len)
     shuffle = None if view == EVAL else 1
-    loader = Loader(dataset, tokens, None, np.arange(len(catalog)), batch_size=1, num_workers=0, shuffle_seed=shuffle)
+    loader = Loader(
+        dataset,
+        tokens,
+        catalog.targets(catalog.classes),
+        np.arange(len(catalog)),
+        batch_size=1,
+        num_workers=0,
+        shuffle_seed=shuffle,
+    )
     loader.set_epoch(view)
     model = Classifier(towers, build_head(towers.identity, config, 5), FLOAT32, clip_trainable=False).eval()
     found = np.concatenate([features.images(view), features.texts()], axis=1)
     for batch in loader:
         np.testing.assert_allclose(found[batch.rows.item()], model.features(batch)[0].numpy(), atol=1e-5)
-    assert features.truncated == tokens.truncated > 0
+    assert features.encoder.truncated == tokens.truncated > 0
 
 
 # nothing twice
@@ -173,7 +148,7 @@ def test_a_second_run_needs_no_towers(catalog, tree, cache, monkeypatch):
     config = configure(tree)
     first = make(catalog, config, cache)
     expected = [first.texts(), first.images(EVAL), first.images(1)]
-    assert first.ledger.reused == 1  # the placeholder, by the second view
+    assert first.encoder.ledger.reused == 1  # the placeholder, by the second view
 
     def refuse(self):
         raise AssertionError("the towers were loaded")
@@ -182,10 +157,10 @@ def test_a_second_run_needs_no_towers(catalog, tree, cache, monkeypatch):
     second = make(catalog, config, cache)
     for one, other in zip(expected, [second.texts(), second.images(EVAL), second.images(1)], strict=True):
         assert np.array_equal(one, other)
-    assert second.ledger.computed == 0
-    assert second.ledger.reused == first.ledger.computed + 1
-    assert second.truncated == first.truncated
-    assert set(second.ledger.figures()) == {"features/computed", "features/reused", "features/seconds"}
+    assert second.encoder.ledger.computed == 0
+    assert second.encoder.ledger.reused == first.encoder.ledger.computed + 1
+    assert second.encoder.truncated == first.encoder.truncated
+    assert set(second.encoder.ledger.figures()) == {"features/computed", "features/reused", "features/seconds"}
 
 
 def test_other_folds_seeds_and_tables_reuse_what_is_the_same(catalog, tree, cache, encoded):
@@ -194,18 +169,22 @@ def test_other_folds_seeds_and_tables_reuse_what_is_the_same(catalog, tree, cach
     first.texts(), first.images(EVAL), first.images(1)
     before = dict(encoded)
     half = [row for row in range(len(catalog)) if row % 2]
+    rows = catalog.rows
     part = replace(
         catalog,
-        ids=[catalog.ids[row] for row in half],
-        texts=[catalog.texts[row] for row in half],
-        pictures=[catalog.pictures[row] for row in half],
+        rows=Rows(
+            [rows.ids[row] for row in half],
+            [rows.texts[row] for row in half],
+            [rows.pictures[row] for row in half],
+            rows.source,
+        ),
     )
     other = make(part, config, cache)
     assert np.array_equal(other.images(1), first.images(1)[half])
     assert np.array_equal(other.texts(), first.texts()[half])
     assert encoded == before
     # another seed means other crops, but the same eval views and texts
-    changed = Features(part, lazy(config, cache), config.data, seed=7, precision=FLOAT32, device=CPU, cache=cache)
+    changed = make(part, config, cache, seed=7)
     changed.texts(), changed.images(EVAL)
     assert encoded == before
     changed.images(1)
@@ -213,16 +192,18 @@ def test_other_folds_seeds_and_tables_reuse_what_is_the_same(catalog, tree, cach
 
 
 def test_identical_pictures_and_texts_are_encoded_once(catalog, tree, cache, encoded):
-    row = next(n for n, names in enumerate(catalog.pictures) if names)
-    name = catalog.pictures[row][0]
-    same = replace(catalog, ids=list("abcd"), texts=["one", "two", "one", "one"], pictures=[(name,)] * 3 + [()])
+    row = next(n for n, names in enumerate(catalog.rows.pictures) if names)
+    name = catalog.rows.pictures[row][0]
+    rows = Rows(list("abcd"), ["one", "two", "one", "one"], [(name,)] * 3 + [()], catalog.image_root)
+    same = replace(catalog, rows=rows)
     features = make(same, configure(tree), cache)
     assert features.images(EVAL).shape[0] == 4
     features.texts()
-    assert encoded["pictures"] == 2  # the picture and the placeholder
-    assert encoded["texts"] == 2
+    ledger = features.encoder.ledger
+    assert ledger.computed == 2 + 2  # two texts, the picture and the placeholder
     features.images(1)
-    assert encoded["pictures"] == 2 + 3  # each row has a crop of its own; the placeholder has none
+    assert ledger.computed == 4 + 3  # each row has a crop of its own; the placeholder has none
+    assert encoded == {"pictures": 2 * 16, "texts": 64}  # in full batches
 
 
 @pytest.mark.parametrize("change", ["precision", "max_len", "weights", "img_size"])
@@ -264,7 +245,7 @@ def test_the_same_weights_under_another_name_share_their_features(catalog, tree,
     config = config.model_copy(update={"model": config.model.model_copy(update={"name": f"local-dir:{folder}"})})
     moved = make(catalog, config, cache)
     moved.texts(), moved.images(EVAL)
-    assert moved.ledger.computed == 0
+    assert moved.encoder.ledger.computed == 0
 
 
 # what can go wrong
@@ -287,7 +268,7 @@ def test_an_interrupt_keeps_what_was_done(catalog, tree, cache, monkeypatch):
     monkeypatch.setattr(Backbone, "encode_image", real)
     again = make(catalog, config, cache)
     again.images(EVAL)
-    assert again.ledger.reused == sum(calls[:3]) > 0
+    assert again.encoder.ledger.reused == sum(calls[:3]) > 0
     whole = make(catalog, config, Cache(cache.root.parent / "other", 10**9))
     np.testing.assert_allclose(again.images(EVAL), whole.images(EVAL), atol=1e-6)
 
@@ -301,7 +282,8 @@ def test_a_damaged_file_is_found_and_computed_again(catalog, tree, cache):
     path.write_bytes(content)
     again = make(catalog, config, cache)
     np.testing.assert_allclose(again.images(EVAL), expected, atol=1e-6)
-    assert again.ledger.computed + again.ledger.reused > again.ledger.reused > 0
+    ledger = again.encoder.ledger
+    assert ledger.computed + ledger.reused > ledger.reused > 0
     path.write_bytes(content[:1000])
     again = make(catalog, config, cache)
     np.testing.assert_allclose(again.images(EVAL), expected, atol=1e-6)
@@ -309,25 +291,26 @@ def test_a_damaged_file_is_found_and_computed_again(catalog, tree, cache):
 
 @pytest.mark.parametrize("mode", ["first", "mean_pool"])
 def test_unreadable_pictures_are_counted_in_every_run_and_replaced(catalog, tree, cache, tmp_path, mode):
-    good = next(names[0] for names in catalog.pictures if names)
+    good = next(names[0] for names in catalog.rows.pictures if names)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "good.jpg").write_bytes((catalog.image_root / good).read_bytes())
     (tmp_path / "images" / "bad.jpg").write_bytes(b"no picture")
     names = [("bad.jpg",), ("bad.jpg", "good.jpg"), ("missing.jpg",), (), ("good.jpg",)]
-    broken = replace(
-        catalog, ids=list("abcde"), texts=["x"] * 5, pictures=names, image_root=tmp_path / "images", labels=None
-    )
+    broken = replace(catalog, rows=Rows(list("abcde"), ["x"] * 5, names, tmp_path / "images"), labels=None)
     config = configure(tree, mode=mode)
     for _ in range(2):
         features = make(broken, config, cache)
         found = features.images(EVAL)
-        assert {sentence.partition(":")[0] for sentence in features.unreadable} == {"bad.jpg", "missing.jpg"}
+        assert {sentence.partition(":")[0] for sentence in features.encoder.unreadable.values()} == {
+            "bad.jpg",
+            "missing.jpg",
+        }
         black, picture = found[3], found[4]
         assert np.array_equal(found[0], black)
         assert np.array_equal(found[2], black)
         # the row's other picture counts alone
         assert np.array_equal(found[1], picture if mode == "mean_pool" else black)
-    assert features.ledger.computed == 0  # in the second run
+    assert features.encoder.ledger.computed == 0  # in the second run
     strict = configure(tree, mode=mode, on_bad_image="error")
     with pytest.raises(PictureError, match=r"unreadable picture .*data\.on_bad_image=placeholder"):
         make(broken, strict, cache).images(EVAL)
@@ -361,15 +344,16 @@ def test_two_processes_at_once_get_the_same_features(shop, clip_folder, cache):
         "from mmclf.data.catalog import read_catalog\n"
         "from mmclf.config import DataConfig\n"
         "from mmclf.runtime.device import Precision\n"
-        "from mmclf.model.encoder import Features\n"
-        "from mmclf.model.encoder import LazyBackbone\n"
+        "from mmclf.model.encoder import Encoder\n"
+        "from mmclf.model.identity import LazyBackbone\n"
         "torch.set_num_threads(1)\n"
         "cache, data = Cache(Path(sys.argv[1]), 10**9), DataConfig(img_size=32, max_len=16)\n"
         "catalog = read_catalog(sys.argv[2], sys.argv[3], data, training=True)\n"
         "backbone = LazyBackbone('local-dir:' + sys.argv[4], None, 32, cache)\n"
-        "features = Features(catalog, backbone, data, seed=1, precision=Precision(None, False, ''),\n"
-        "                    device=torch.device('cpu'), cache=cache)\n"
-        "print(features.images(1).round(4).sum(), features.texts().round(4).sum())\n"
+        "encoder = Encoder(backbone, data, seed=1, precision=Precision(None, False, ''),\n"
+        "                  device=torch.device('cpu'), cache=cache)\n"
+        "images, texts = encoder.images(catalog.rows, 1)[0], encoder.texts(catalog.rows)\n"
+        "print(hashlib.sha256(images.tobytes() + texts.tobytes()).hexdigest())\n"
     )
     arguments = [str(cache.root), str(shop.train_csv), str(shop.images), str(clip_folder)]
     command = [sys.executable, "-c", script, *arguments]
@@ -379,10 +363,19 @@ def test_two_processes_at_once_get_the_same_features(shop, clip_folder, cache):
     assert printed[0] == printed[1]
 
 
-def test_batches_of_texts_hold_more_where_they_are_short():
-    lengths = torch.tensor([2] * 300 + [40] * 30 + [77] * 20)
-    batches = list(module._batches_of_texts(torch.arange(350), lengths, 16))
-    assert torch.equal(torch.cat(batches), torch.arange(350))
-    assert max(len(batch) for batch in batches) == 256
-    # 64 tokens for each of 16 texts, or 16 texts however long
-    assert all(len(batch) * int(lengths[batch[-1]]) <= 64 * 16 or len(batch) <= 16 for batch in batches)
+def test_compiled_towers_are_asked_for_once_and_keep_their_own_features(catalog, tree, cache, monkeypatch):
+    calls = []
+
+    def note(backbone):
+        calls.append(backbone)
+
+    monkeypatch.setattr(Backbone, "compile_towers", note)
+    config = configure(tree)
+    few = part_of(catalog, range(8))
+    plain = make(few, config, cache)
+    plain.texts(), plain.images(EVAL)
+    assert not calls
+    compiled = make(few, config, cache, compiled=True)
+    compiled.texts(), compiled.images(EVAL)
+    assert len(calls) == 1
+    assert compiled.encoder.ledger.reused == 0

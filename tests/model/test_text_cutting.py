@@ -7,7 +7,7 @@ import open_clip
 import pytest
 import torch
 
-from mmclf.model.backbone import load_backbone
+from mmclf.model.loading import load_backbone
 from tests.towers import SIZE, make_dual, make_native
 
 TEXTS = ["a red shirt", "", "oak table", "a red oak table shirt a red", "shirt", "a " * 100]

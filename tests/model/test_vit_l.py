@@ -15,7 +15,7 @@ import sys
 import numpy as np, torch
 from PIL import Image
 from pathlib import Path
-from mmclf.model.backbone import load_backbone
+from mmclf.model.loading import load_backbone
 from mmclf.data.batches import Loader, RowDataset
 from mmclf.data.catalog import read_catalog
 from mmclf.model.checkpoint import build_head
@@ -24,6 +24,7 @@ from mmclf.runtime.device import pick_device, pick_precision
 from mmclf.model.classifier import Classifier
 from mmclf.data.pictures import Pictures
 from mmclf.training.loop import fit
+from mmclf.training.task import FoldTask
 
 stage, folder = sys.argv[1], Path(sys.argv[2])
 config = load_config(f"configs/{stage}.yaml", "model.pretrained=null train.epochs=1")
@@ -41,12 +42,12 @@ before = backbone.clip.visual.conv1.weight.clone()
 head = build_head(backbone.identity, config, len(catalog.classes))
 precision = pick_precision(device, config.train.amp)
 model = Classifier(backbone, head, precision, clip_trainable=config.model.clip_trainable).to(device)
-dataset = RowDataset(catalog, Pictures(catalog.image_root, backbone.transform), "first", 0)
-tokens = backbone.tokenize(catalog.texts, config.data.max_len)
+dataset = RowDataset(catalog.rows, Pictures(catalog.image_root, backbone.transform), "first", 0)
+tokens = backbone.tokenize(catalog.rows.texts, config.data.max_len)
 targets = catalog.targets(catalog.classes)
 train = Loader(dataset, tokens, targets, np.arange(batch_size), batch_size=batch_size, num_workers=0, shuffle_seed=0)
 check = Loader(dataset, tokens, targets, np.arange(4), batch_size=4, num_workers=0)
-[result] = list(fit(model, train, check, config.train, fold=0, device=device))
+[result] = list(fit(FoldTask("stage2", 0, config, model, train, check, device)))
 assert len(train) == 1
 assert np.isfinite(result.train_loss)
 moved = not torch.equal(before, backbone.clip.visual.conv1.weight.cpu())

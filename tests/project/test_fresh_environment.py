@@ -50,7 +50,7 @@ def test_the_model_folder_and_its_requirements_are_all_it_takes(tmp_path):
         PROJECT / "demo" / "catalog" / "test.csv", PROJECT / "demo" / "catalog" / "images", DataConfig(), training=False
     )
     table = pd.read_csv(catalog.table_path, dtype=str, keep_default_na=False)
-    pictures = [(catalog.image_root / names[0]).read_bytes() if names else None for names in catalog.pictures]
+    pictures = [(catalog.image_root / names[0]).read_bytes() if names else None for names in catalog.rows.pictures]
     table[["title", "description"]].assign(image=pictures).to_parquet(tmp_path / "frame.parquet")
 
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)

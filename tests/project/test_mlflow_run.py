@@ -7,36 +7,36 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from mlflow.tracking import MlflowClient
+
+from tests.stages import write_tree
+from tests.stores import mlflow_store
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("store") / "mlflow.db"
+def store(tmp_path_factory) -> Iterator[Path]:
+    with mlflow_store(tmp_path_factory.mktemp("store")) as folder:
+        yield folder
 
 
 def mlflow_run(store: Path, entry_point: str, **parameters: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mlflow", "run", str(PROJECT), "-e", entry_point, "--env-manager", "local"]
     for name, value in parameters.items():
         command += ["-P", f"{name}={value}"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{store}",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    return subprocess.run(command, env=environment, cwd=store.parent, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(command, env=environment, cwd=store, capture_output=True, text=True, check=False)
 
 
 def test_the_stages_find_each_other(store, shop, tree, tmp_path):
     tree = {**tree, "train": {**tree["train"], "epochs": 1}}
-    (tmp_path / "stage 1.yaml").write_text(yaml.safe_dump(tree))  # a space on purpose
-    tree = {**tree, "model": {**tree["model"], "clip_trainable": True}}
-    (tmp_path / "stage 2.yaml").write_text(yaml.safe_dump(tree))
+    write_tree(tmp_path / "stage 1.yaml", "stage1", tree)  # a space on purpose
+    write_tree(tmp_path / "stage 2.yaml", "stage2", tree)
     train = {"csv": str(shop.train_csv), "images": str(shop.images)}
     overrides = "train.label_smoothing=0.1 train.lrs.head=1e-2"
     figures = {}
@@ -49,7 +49,7 @@ def test_the_stages_find_each_other(store, shop, tree, tmp_path):
         done = mlflow_run(store, entry_point, **parameters)
         assert done.returncode == 0, done.stderr
         figures[entry_point] = json.loads(done.stdout.strip().splitlines()[-1])
-    client = MlflowClient(f"sqlite:///{store}")
+    client = MlflowClient()
     for entry_point, result in figures.items():
         run = client.get_run(result["run_id"])
         assert run.info.status == "FINISHED"
@@ -69,6 +69,6 @@ def test_a_failure_closes_the_run_with_its_reason(store, shop):
     done = mlflow_run(store, "stage1", csv="nowhere.csv", images=str(shop.images))
     assert done.returncode != 0
     assert "error: nowhere.csv: no such file" in done.stderr
-    client = MlflowClient(f"sqlite:///{store}")
+    client = MlflowClient()
     [run] = client.search_runs(["0"], "status = 'FAILED'")
     assert "nowhere.csv" in run.data.tags["error"]

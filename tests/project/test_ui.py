@@ -38,6 +38,12 @@ CLOSE_ASSISTANT = """
 for (const button of document.querySelectorAll('button[aria-label="Close"]')) button.click();
 """
 
+# number of lines in the charts; null while something is still on its way
+LINES = """
+if (document.querySelector('[class*="skeleton" i], [aria-busy="true"]')) return null;
+return document.querySelectorAll('.js-plotly-plot .trace').length;
+"""
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium (Debian: chromium chromium-driver)"),
@@ -111,26 +117,28 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def look(browser, server):
-    """Open a page (or stay), wait until all of these texts stand on it, and keep a screenshot."""
+    """Open a page (or stay), wait until it shows these texts and lines of charts, and keep a screenshot; its text."""
     from selenium.webdriver.common.by import By
 
-    def seen() -> str:
-        return str(browser.find_element(By.TAG_NAME, "body").text)
+    def seen() -> tuple[int | None, str]:
+        browser.execute_script(CLOSE_ASSISTANT)
+        return browser.execute_script(LINES), str(browser.find_element(By.TAG_NAME, "body").text)
 
-    def look(page: str, *texts: str, name: str = "") -> str:
+    def look(page: str, *texts: str, lines: int = 0, name: str = "") -> str:
         if page:
             browser.get("about:blank")
             browser.get(f"{server}/#/{page}")
         deadline = time.monotonic() + 90
-        while missing := [text for text in texts if text not in seen()]:
-            assert time.monotonic() < deadline, f"{missing} not on {page}:\n{seen()}"
+        before, (drawn, text) = None, seen()
+        # two looks in a row that see the same: what is drawn after its title is drawn
+        while drawn is None or drawn < lines or before != (drawn, text) or any(each not in text for each in texts):
+            assert time.monotonic() < deadline, f"{texts} and {lines} lines not on {page}, but {drawn} lines:\n{text}"
             time.sleep(0.5)
-        browser.execute_script(CLOSE_ASSISTANT)
-        time.sleep(3)  # charts are drawn after their titles
+            before, (drawn, text) = (drawn, text), seen()
         folder = os.environ.get("MMCLF_SCREENSHOTS")
         if folder and name:
             browser.save_screenshot(str(Path(folder) / f"{name}.png"))
-        return seen()
+        return text
 
     return look
 
@@ -161,7 +169,8 @@ def test_the_curves_of_the_folds_lie_side_by_side(look, demo, browser):
     parent = "//a[normalize-space()='stage2 tiny-clip']/ancestor::*[@role='gridcell'][1]//button"
     browser.find_element(By.XPATH, parent).click()
     browser.find_element(By.CSS_SELECTOR, "input[placeholder='Search metric charts']").send_keys("val/")
-    look("", *(f"stage2 fold {fold}" for fold in range(5)), "val/top1", "val/top3", "val/loss", name="folds-demo")
+    folds, charts = [f"stage2 fold {fold}" for fold in range(5)], ["val/top1", "val/top3", "val/loss"]
+    look("", *folds, *charts, lines=len(folds) * len(charts), name="folds-demo")
 
 
 def test_the_registered_model_has_its_alias_and_its_card(look, demo, client):

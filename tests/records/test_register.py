@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import copy
 import io
 import json
 import shutil
@@ -16,7 +15,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from mlflow.tracking import MlflowClient
 
 from entrypoints import infer, register, stage1
@@ -24,6 +22,8 @@ from mmclf.config import DataConfig
 from mmclf.data.catalog import read_catalog
 from mmclf.evaluation.probabilities import read_table
 from tests.serving import Server, as_json, matrix, without_checkout
+from tests.stages import write_tree
+from tests.stores import mlflow_store
 
 ENTRY_POINTS = {"stage1": stage1, "register": register, "infer": infer}
 
@@ -33,7 +33,7 @@ class Store:
 
     def __init__(self, folder: Path, shop, tree) -> None:
         self.folder, self.shop = folder, shop
-        (folder / "stage1.yaml").write_text(yaml.safe_dump(copy.deepcopy(tree)))
+        write_tree(folder / "stage1.yaml", "stage1", tree)
         self.client = MlflowClient()
         self.good = self.train("train.epochs=12 train.early_stop_patience=12 train.lrs.head=1e-2")
         self.poor = self.train("train.epochs=1 train.lrs.head=1e-9")
@@ -75,12 +75,8 @@ class Store:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, shop, tree):
     folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    with mlflow_store(folder):
         yield Store(folder, shop, tree)
-        mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +90,7 @@ def frame(store) -> pd.DataFrame:
     """The test rows as a client sends them."""
     catalog = read_catalog(store.shop.test_csv, store.shop.images, DataConfig(), training=False)
     table = pd.read_csv(store.shop.test_csv, dtype=str, keep_default_na=False)
-    pictures = [(catalog.image_root / names[0]).read_bytes() if names else None for names in catalog.pictures]
+    pictures = [(catalog.image_root / names[0]).read_bytes() if names else None for names in catalog.rows.pictures]
     return table[["title", "description"]].assign(image=pictures)
 
 
@@ -179,6 +175,7 @@ def test_a_worse_run_is_registered_but_leaves_the_champion(store, champion):
         (["--metric", "accuracy"], "--metric: found 'accuracy'; it should be one of cv/top1_mean"),
         (["--force", "yes"], "--force: found 'yes'; give `true` or `false`"),
         (["--folds", "7"], "has no finished fold 7"),
+        (["--folds", "x"], "--folds: found 'x'; give `all` or the number of a fold"),
         (["--runs", "nonsense"], "run 'nonsense': not in the store"),
         (["--overrides", "train.epochs=3"], "train.epochs belongs to training"),
         (["--name", "a/b"], "--name: 'a/b'"),

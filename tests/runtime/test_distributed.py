@@ -18,6 +18,7 @@ from mmclf.errors import ConfigError
 from mmclf.evaluation.probabilities import read_table
 from mmclf.runtime.distributed import World, join_world
 from tests.conftest import MAX_LEN, SIZE
+from tests.stores import mlflow_store
 
 PROJECT = Path(__file__).resolve().parents[2]
 LAUNCHERS = {
@@ -31,10 +32,9 @@ LAUNCHERS = {
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def store(tmp_path):
+    with mlflow_store(tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture

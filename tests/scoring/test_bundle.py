@@ -14,10 +14,11 @@ import torch
 
 from mmclf.config import build_config
 from mmclf.errors import BackboneError, BundleError, CheckpointError
-from mmclf.model.backbone import load_backbone, save_backbone
-from mmclf.scoring.bundle import open_bundle, size_of, write_bundle
+from mmclf.model.loading import load_backbone, save_backbone
+from mmclf.scoring.bundle import open_bundle, write_bundle
 from mmclf.scoring.fold_models import FoldModels, members_of
 from mmclf.scoring.predict import Scoring
+from mmclf.store.files import size_of
 from tests.checkpoints import FLOAT32, save
 from tests.towers import make_dual
 
@@ -26,7 +27,7 @@ CPU = torch.device("cpu")
 
 def score(catalog, checkpoints, config):
     models = FoldModels(members_of(checkpoints, config.data, config.infer), device=CPU, precision=FLOAT32)
-    return np.concatenate([part for _, part in Scoring(catalog, models, config.data, config.infer, quiet=True)])
+    return np.concatenate([part for _, part in Scoring(catalog.rows, models, config.data, config.infer, quiet=True)])
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])

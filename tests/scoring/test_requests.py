@@ -9,7 +9,6 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from mmclf.config import build_config
 from mmclf.errors import RowError
@@ -34,14 +33,14 @@ def bundle(tree, catalog, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scorer(bundle):
-    return RowScorer(bundle)
+    return RowScorer(bundle.checkpoints, bundle.config)
 
 
 @pytest.fixture(scope="module")
 def frame(catalog):
     """The catalogue as a client sends it."""
-    pictures = [(catalog.image_root / names[0]).read_bytes() if names else None for names in catalog.pictures]
-    return pd.DataFrame({"title": catalog.texts, "description": None, "image": pictures})
+    pictures = [(catalog.image_root / names[0]).read_bytes() if names else None for names in catalog.rows.pictures]
+    return pd.DataFrame({"title": catalog.rows.texts, "description": None, "image": pictures})
 
 
 def score(scorer, frame, **options):
@@ -60,7 +59,7 @@ def expected(bundle, catalog):
         device=where,
         precision=device.pick_precision(where, config.train.amp),
     )
-    return np.concatenate([part for _, part in Scoring(catalog, models, config.data, config.infer, quiet=True)])
+    return np.concatenate([part for _, part in Scoring(catalog.rows, models, config.data, config.infer, quiet=True)])
 
 
 def test_rows_are_scored_as_files_are(scorer, frame, expected):
@@ -76,7 +75,7 @@ def test_order_number_and_company_change_nothing(scorer, frame, expected):
 
 
 def test_an_empty_frame_gives_none(scorer, frame):
-    assert score(scorer, frame.iloc[:0]).shape == (0, len(scorer.bundle.classes))
+    assert score(scorer, frame.iloc[:0]).shape == (0, len(scorer.classes))
 
 
 def test_bytes_base64_and_lists_are_the_same(scorer, frame, expected):
@@ -113,7 +112,8 @@ def test_several_pictures_are_averaged_where_the_model_does_so(bundle, frame, tm
         update={"data": bundle.config.data.model_copy(update={"multi_image_mode": "mean_pool"})}
     )
     write_bundle(tmp_path / "b", bundle.checkpoints, config, {})
-    pooled = RowScorer(open_bundle(tmp_path / "b"))
+    opened = open_bundle(tmp_path / "b")
+    pooled = RowScorer(opened.checkpoints, opened.config)
     first, second = frame[frame.image.notna()].image.iloc[:2]
     columns = pd.DataFrame({"title": ["x"], "image": [first], "image_2": [second]})
     listed = pd.DataFrame({"title": ["x"], "image": [[first, second]]})
@@ -169,7 +169,7 @@ def test_none_of_the_columns_is_an_error(scorer):
 
 def test_no_path_is_opened(scorer, frame, catalog, monkeypatch):
     """A name of a file that exists is no picture."""
-    path = next(catalog.image_root / names[0] for names in catalog.pictures if names)
+    path = next(catalog.image_root / names[0] for names in catalog.rows.pictures if names)
     score(scorer, frame.head(1))  # loads the models
     monkeypatch.setattr("mmclf.data.images.read_file", lambda path: pytest.fail(f"opened {path}"))
     monkeypatch.setattr("mmclf.data.pictures.read_file", lambda path: pytest.fail(f"opened {path}"))
@@ -197,12 +197,11 @@ def test_threads_take_turns(scorer, frame, expected):
 def test_models_stay_where_there_is_room(bundle, frame, expected, monkeypatch, room):
     monkeypatch.setattr(FoldModels, "_has_room", lambda self: room)
     loads = []
-    real = requests.FoldModels.load
-    scorer = RowScorer(bundle)
-    monkeypatch.setattr(FoldModels, "load", lambda self, n: loads.append(n in self._loaded) or real(self, n))
+    real = requests.FoldModels.backbone
+    scorer = RowScorer(bundle.checkpoints, bundle.config)
+    monkeypatch.setattr(FoldModels, "backbone", lambda self, n: loads.append(n in self._backbones) or real(self, n))
     for _ in range(2):
         np.testing.assert_allclose(score(scorer, frame), expected, atol=1e-5)
     kept = [True, True] if room else [False, False]
-    assert loads == [False, False, *kept]
-    assert len(scorer._models._loaded) == (2 if room else 1)
-    assert all(isinstance(loaded.model, torch.nn.Module) for loaded in scorer._models._loaded.values())
+    assert loads.count(False) == 2 + kept.count(False)
+    assert len(scorer._models._backbones) == (2 if room else 1)

@@ -16,16 +16,16 @@ import sys
 import time
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from entrypoints import batch as entry_point
 from entrypoints import infer, register, stage1
 from mmclf.data.catalog import match_pictures
 from mmclf.evaluation.probabilities import read_table
+from tests.stages import write_tree
+from tests.stores import mlflow_store
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,7 +41,7 @@ ROWS = 5000
 def store(tmp_path_factory, shop, tree):
     """A champion, and a table of 5,000 rows: the shop's training rows again and again, pictures as links."""
     folder = tmp_path_factory.mktemp("batch")
-    (folder / "stage1.yaml").write_text(yaml.safe_dump(tree))
+    write_tree(folder / "stage1.yaml", "stage1", tree)
     train = pd.read_csv(shop.train_csv, dtype=str, keep_default_na=False).drop(columns="categories")
     rows = train.iloc[np.arange(ROWS) % len(train)].reset_index(drop=True)
     copies = np.arange(ROWS) // len(train)
@@ -53,16 +53,12 @@ def store(tmp_path_factory, shop, tree):
     rows["id"] = [f"c{copy}-{i}" for copy, i in zip(copies, rows["id"], strict=True)]
     rows.loc[7, "title"] = 'a "quoted" title,\nover two lines'
     rows.to_csv(folder / "big.csv", index=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    with mlflow_store(folder):
         call(
             stage1, "--csv", str(shop.train_csv), "--images", str(shop.images), "--config", str(folder / "stage1.yaml")
         )
         call(register)
         yield folder
-        mlflow.set_tracking_uri(None)
 
 
 def call(module, *options: str) -> dict:
@@ -76,8 +72,8 @@ def command(store: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "entrypoints.batch", "--master", "local[2]", "--top-k", "1000", *options]
 
 
-def environment(store: Path) -> dict[str, str]:
-    return os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db", "PYTHONPATH": str(PROJECT)}
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(PROJECT)}
 
 
 def batch(*options: str, code: int = 0) -> tuple[str, str]:
@@ -113,7 +109,7 @@ def test_5000_rows_on_two_workers_killed_and_started_again(store):
     process = subprocess.Popen(
         command(store, *options),
         cwd=store,
-        env=environment(store),
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -128,7 +124,7 @@ def test_5000_rows_on_two_workers_killed_and_started_again(store):
     before = {path: path.stat().st_mtime_ns for part in finished for path in part.iterdir()}
     shutil.rmtree(finished[0])  # a part that went away is made again
     done = subprocess.run(
-        command(store, *options), cwd=store, env=environment(store), capture_output=True, text=True, check=False
+        command(store, *options), cwd=store, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     output, said = done.stdout, done.stderr

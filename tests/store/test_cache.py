@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmclf.errors import ConfigError
-from mmclf.store.cache import DEFAULT_GIB, GIB, Cache, cache_folder, open_cache
+from mmclf.store.cache import GIB, Cache, cache_folder, open_cache
 
 DAY = 24 * 3600
 
@@ -41,7 +41,7 @@ def test_it_lies_where_the_environment_says(monkeypatch, tmp_path):
 
 def test_its_limit_is_a_number_of_gib(monkeypatch):
     monkeypatch.delenv("MMCLF_CACHE_GIB", raising=False)
-    assert open_cache().limit == DEFAULT_GIB * GIB
+    assert open_cache().limit == 20 * GIB
     monkeypatch.setenv("MMCLF_CACHE_GIB", "0.5")
     assert open_cache().limit == GIB // 2
     for wrong in ("much", "-1", "inf", "nan"):
@@ -53,13 +53,13 @@ def test_its_limit_is_a_number_of_gib(monkeypatch):
 def test_nothing_is_made_before_something_is_written(tmp_path):
     cache = Cache(tmp_path / "cache", 1000)
     assert list(cache.entries()) == []
-    assert cache.reserve(10)
+    assert cache.has_room(10)
     assert not cache.root.exists()
 
 
 def test_a_limit_of_zero_keeps_nothing_and_says_nothing(tmp_path, capsys):
     cache = Cache(tmp_path, 0)
-    assert not cache.reserve(1)
+    assert not cache.has_room(1)
     assert capsys.readouterr().err == ""
 
 
@@ -67,15 +67,15 @@ def test_what_was_used_longest_ago_goes_first(tmp_path):
     cache = Cache(tmp_path, 1000)
     for name, days in [("old", 3), ("older", 5), ("oldest", 9)]:
         write(cache, name, 300, days)
-    assert cache.reserve(200)  # 900 are there; down to nine tenths of the limit
+    assert cache.has_room(200)  # 900 are there; down to nine tenths of the limit
     assert left(cache) == ["old", "older"]
 
 
 def test_what_is_in_use_stays_and_nothing_is_added_then(tmp_path, capsys):
     cache = Cache(tmp_path, 1000)
     write(cache, "now", 950)
-    assert not cache.reserve(100)
-    assert not cache.reserve(10)  # it doesn't look again and again
+    assert not cache.has_room(100)
+    assert not cache.has_room(10)  # it doesn't look again and again
     assert left(cache) == ["now"]
     said = capsys.readouterr().err
     assert said.count("MMCLF_CACHE_GIB") == 1
@@ -85,16 +85,16 @@ def test_what_is_in_use_stays_and_nothing_is_added_then(tmp_path, capsys):
 def test_one_entry_larger_than_the_limit_does_not_empty_it(tmp_path):
     cache = Cache(tmp_path, 1000)
     write(cache, "old", 500, 3)
-    assert not cache.reserve(5000)
+    assert not cache.has_room(5000)
     assert left(cache) == ["old"]
-    assert cache.reserve(100)
+    assert cache.has_room(100)
 
 
 def test_descriptions_outlive_their_entries(tmp_path):
     cache = Cache(tmp_path, 1000)
     write(cache, "space.json", 10, 9)
     write(cache, "old", 980, 3)
-    assert cache.reserve(500)
+    assert cache.has_room(500)
     assert left(cache) == ["space.json"]
 
 
@@ -102,7 +102,7 @@ def test_drafts_without_a_writer_are_removed(tmp_path):
     cache = Cache(tmp_path, 10_000)
     write(cache, ".a-xyz", 10, 2)
     write(cache, ".b-xyz", 10)
-    assert cache.reserve(1)
+    assert cache.has_room(1)
     assert left(cache) == [".b-xyz"]
 
 
@@ -111,7 +111,7 @@ def test_the_limit_holds_when_many_processes_add(tmp_path):
     caches = [Cache(tmp_path, 64_000) for _ in range(4)]
     for number in range(400):
         cache = caches[number % 4]
-        if cache.reserve(500):
+        if cache.has_room(500):
             write(cache, f"{number}", 500)
     used = sum(entry.size for entry in caches[0].entries())
     assert 60_000 < used <= 64_000 + 4 * 1000
@@ -130,9 +130,14 @@ def test_a_use_is_noted_to_the_hour(tmp_path):
 
 def test_a_failed_write_is_said_once(tmp_path, capsys):
     cache = Cache(tmp_path, 1000)
-    cache.give_up(OSError(28, "No space left on device"))
-    cache.give_up(OSError(28, "No space left on device"))
-    assert not cache.reserve(1)
+
+    def fail(path):
+        raise OSError(28, "No space left on device")
+
+    assert not cache.put(tmp_path / "a", 10, fail)
+    assert not cache.put(tmp_path / "b", 10, lambda path: path.write_text("never asked for"))
+    assert not list(tmp_path.iterdir())
+    assert not cache.has_room(1)
     assert capsys.readouterr().err.count("No space left on device") == 1
 
 
@@ -142,4 +147,4 @@ def test_a_nearly_full_disk_is_left_alone(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=usage.total // 20 + 100))
     cache = Cache(tmp_path, GIB)
-    assert not cache.reserve(1000)
+    assert not cache.has_room(1000)

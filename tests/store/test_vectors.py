@@ -11,7 +11,7 @@ import pytest
 
 from mmclf.store import vectors as module
 from mmclf.store.cache import Cache
-from mmclf.store.vectors import Shelf, make_key, stored_rows
+from mmclf.store.vectors import VectorStore, make_key, stored_rows
 
 KEYS = [make_key("row", str(n)) for n in range(10)]
 VALUES = np.random.default_rng(0).normal(size=(10, 5)).astype(np.float32)
@@ -22,8 +22,8 @@ def cache(tmp_path):
     return Cache(tmp_path / "cache", 10**9)
 
 
-def filled(cache) -> Shelf:
-    shelf = Shelf(cache, {"kind": "test"}, 5)
+def filled(cache) -> VectorStore:
+    shelf = VectorStore(cache, {"kind": "test"}, 5)
     shelf.put(KEYS, VALUES)
     shelf.flush()
     return shelf
@@ -31,7 +31,7 @@ def filled(cache) -> Shelf:
 
 def get(cache, keys=KEYS, width=5, **description):
     out = np.full((len(keys), width), -1, dtype=np.float32)
-    found = Shelf(cache, {"kind": "test"} | description, width).get(keys, out)
+    found = VectorStore(cache, {"kind": "test"} | description, width).get(keys, out)
     return found, out
 
 
@@ -61,11 +61,11 @@ def test_another_description_or_width_is_another_shelf(cache):
     assert not get(cache, width=4)[0].any()
     assert get(cache)[0].all()
     # a note is for people only
-    assert Shelf(cache, {"kind": "test"}, 5, note="x").get(KEYS, np.empty((10, 5), dtype=np.float32)).all()
+    assert VectorStore(cache, {"kind": "test"}, 5, note="x").get(KEYS, np.empty((10, 5), dtype=np.float32)).all()
 
 
 def test_nothing_is_written_before_a_flush_and_then_at_once(cache, monkeypatch):
-    shelf = Shelf(cache, {"kind": "test"}, 5)
+    shelf = VectorStore(cache, {"kind": "test"}, 5)
     shelf.put(KEYS[:3], VALUES[:3])
     assert files(cache) == []
     monkeypatch.setattr(module, "FLUSH_ROWS", 5)
@@ -87,7 +87,7 @@ def test_a_damaged_row_is_missing_and_the_others_are_not(cache):
     found, out = get(cache)
     assert np.flatnonzero(~found).tolist() == [4]
     assert np.array_equal(out[found], VALUES[found])
-    shelf = Shelf(cache, {"kind": "test"}, 5)
+    shelf = VectorStore(cache, {"kind": "test"}, 5)
     shelf.put(KEYS[4:5], VALUES[4:5])
     shelf.flush()
     found, out = get(cache)
@@ -121,8 +121,8 @@ def test_processes_share_a_shelf(cache, tmp_path):
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
         "from mmclf.store.cache import Cache\n"
-        "from mmclf.store.vectors import Shelf, make_key\n"
-        "shelf = Shelf(Cache(Path(sys.argv[1]), 10**9), {'kind': 'test'}, 5)\n"
+        "from mmclf.store.vectors import VectorStore, make_key\n"
+        "shelf = VectorStore(Cache(Path(sys.argv[1]), 10**9), {'kind': 'test'}, 5)\n"
         "for n in range(int(sys.argv[2]), 60, 2):\n"
         "    shelf.put([make_key('row', str(n))], np.full((1, 5), n, dtype=np.float32))\n"
         "    shelf.flush()\n"

@@ -20,6 +20,7 @@ from mmclf.model.classifier import Classifier
 from mmclf.runtime.device import Precision
 from mmclf.runtime.seeds import seed_everything
 from mmclf.training.loop import EpochResult, fit, linear_schedule
+from mmclf.training.task import FoldTask
 from tests.conftest import MAX_LEN
 
 CPU = torch.device("cpu")
@@ -38,8 +39,8 @@ def prepare(backbone, catalog, config, *, trainable=False, rows=32) -> tuple[Cla
     head = build_head(backbone.identity, config, len(catalog.classes))
     model = Classifier(backbone, head, Precision(None, False, "test"), clip_trainable=trainable)
     pictures = Pictures(catalog.image_root, backbone.transform)
-    dataset = RowDataset(catalog, pictures, "first", config.train.seed)
-    tokens = backbone.tokenize(catalog.texts, MAX_LEN)
+    dataset = RowDataset(catalog.rows, pictures, "first", config.train.seed)
+    tokens = backbone.tokenize(catalog.rows.texts, MAX_LEN)
     targets = catalog.targets(catalog.classes)
     chosen = np.arange(rows)
     size = config.train.batch_size
@@ -49,7 +50,7 @@ def prepare(backbone, catalog, config, *, trainable=False, rows=32) -> tuple[Cla
 
 def train(backbone, catalog, config, **kwargs) -> tuple[Classifier, list[EpochResult]]:
     model, loader, validation = prepare(backbone, catalog, config, **kwargs)
-    return model, list(fit(model, loader, validation, config.train, fold=0, device=CPU))
+    return model, list(fit(FoldTask("stage1", 0, config, model, loader, validation, CPU)))
 
 
 def test_it_learns_the_rows_it_is_shown(backbone, catalog, tree):
@@ -75,7 +76,7 @@ def test_the_figures_belong_to_the_probabilities(backbone, catalog, tree):
 
 
 def test_two_runs_with_the_same_seed_are_identical(clip_folder, catalog, tree):
-    from mmclf.model.backbone import load_backbone
+    from mmclf.model.loading import load_backbone
 
     config = build_config(tree)  # with dropout
     runs = []
@@ -93,7 +94,7 @@ def test_two_runs_with_the_same_seed_are_identical(clip_folder, catalog, tree):
 
 @pytest.mark.parametrize("rows", [32, 29])  # 29: the last step has fewer rows
 def test_accumulated_batches_equal_one_large_batch(clip_folder, catalog, tree, rows):
-    from mmclf.model.backbone import load_backbone
+    from mmclf.model.loading import load_backbone
 
     states = []
     for batch_size, accum in ((16, 1), (4, 4)):
@@ -179,4 +180,4 @@ def test_a_loss_that_is_not_a_number_stops_with_advice(backbone, catalog, tree):
     with torch.no_grad():
         model.head[1].weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"fold 3, epoch 1.*nan.*lower train\.lrs"):
-        list(fit(model, loader, validation, configure(tree).train, fold=3, device=CPU))
+        list(fit(FoldTask("stage1", 3, configure(tree), model, loader, validation, CPU)))

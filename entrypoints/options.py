@@ -1,0 +1,78 @@
+"""The options of the entry points: what they mean, and how their texts are read."""
+
+from mmclf.errors import ConfigError
+
+HELP = {
+    "csv": "the table: a CSV with a header and an id column",
+    "images": "the folder of pictures, named <id>.jpg or <id>_1.jpg",
+    "config": "the YAML file with the configuration",
+    "overrides": 'changes to it, as "train.epochs=3 data.img_size=336"',
+    "fold": "`all`, or the number of one fold",
+    "stage1_run": "id of a stage-1 run",
+    "runs": "ids of runs, separated by commas (default: all that fit)",
+    "model": "what scores: models:/NAME@ALIAS, models:/NAME/VERSION or a run id; several separated by commas",
+    "data": "a CSV, or a parquet file or folder; a path or a URI that Spark knows",
+    "master": "of Spark: local[4], spark://host:7077, yarn (default: that of spark-submit, or local[*])",
+    "top_k": "labels a row in the result",
+    "part_rows": "rows a part; finished parts survive an interrupt",
+    "metric": "what decides: cv/top1_mean, cv/top3_mean, cv/oof_top1 or cv/macro_f1",
+    "name": "name of the registered model",
+    "folds": "the folds in the model: `all`, or the number of one",
+    "force": "`true` takes the alias whatever the comparison says",
+    "weights": "one weight a run, separated by commas (default: equal)",
+    "out": "a folder that the result files are copied to as well",
+    "clear": "delete `all`, `features`, `pictures` or `backbones`",
+    "unused_days": "with --clear: only what wasn't used for so many days",
+}
+
+
+def parse_ids(text: str) -> list[str]:
+    """Ids that are separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def parse_fold(name: str, text: str) -> int | None:
+    """The number of a fold; None for `all`.
+
+    Raises:
+        ConfigError: neither `all` nor a number.
+    """
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise ConfigError(f"--{name}: found {text!r}; give `all` or the number of a fold")
+    return int(text)
+
+
+def parse_count(name: str, text: str, *, least: int = 1) -> int:
+    """A number.
+
+    Raises:
+        ConfigError: it isn't, or less than `least`.
+    """
+    if not text.isdecimal() or int(text) < least:
+        raise ConfigError(f"--{name}: found {text!r}; give a number of {least} or more")
+    return int(text)
+
+
+def parse_flag(name: str, text: str) -> bool:
+    """`true` or `false`.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if text not in ("true", "false"):
+        raise ConfigError(f"--{name}: found {text!r}; give `true` or `false`")
+    return text == "true"
+
+
+def parse_weights(name: str, text: str) -> list[float] | None:
+    """Numbers separated by commas; None for no text.
+
+    Raises:
+        ConfigError: one isn't a number.
+    """
+    try:
+        return [float(part) for part in text.split(",")] if text.strip() else None
+    except ValueError:
+        raise ConfigError(f"--{name}: found {text!r}; give numbers separated by commas, one a run") from None

@@ -1,0 +1,29 @@
+"""Products as they are encoded and scored, wherever they come from: a table, a request, a drawing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One row per product.
+
+    Attributes:
+        ids: unique strings.
+        texts: the text of each row, `""` where there is none.
+        pictures: names of each row's pictures, the first one first; empty where there is none.
+        source: where the bytes of the pictures are: a folder of files with these names, or contents by name.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    pictures: list[tuple[str, ...]]
+    source: Path | Mapping[str, bytes]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def slice(self, start: int, stop: int) -> "Rows":
+        """The rows from position `start` to before `stop`."""
+        return Rows(self.ids[start:stop], self.texts[start:stop], self.pictures[start:stop], self.source)

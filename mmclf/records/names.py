@@ -1,0 +1,126 @@
+"""The words of the records: every tag, metric and artifact that mmclf writes or reads, once, with its meaning.
+
+The curves of an epoch have their names in training/history.py. MLflow's own system metrics begin with `system/`.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+
+from ..config import LOCAL_DIR
+
+CONFIG_PREFIX = "cfg/"  # of params: the configuration; `mlflow run` logs its own under their plain names
+MODELS = "models:/"
+DEFAULT_NAME = "mmclf"
+CHAMPION, PREVIOUS = "champion", "previous"  # aliases
+DEFAULT_MODEL = f"{MODELS}{DEFAULT_NAME}@{CHAMPION}"
+
+
+class Word(StrEnum):
+    """A name as it is recorded, and what it means."""
+
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> "Word":
+        """The name is the word itself."""
+        word = str.__new__(cls, name)
+        word._value_ = name
+        word.meaning = meaning
+        return word
+
+
+class Tag(Word):
+    """Tags of runs and of versions of a registered model."""
+
+    STAGE = "stage", "the job: stage1, stage2, infer, ensemble, register, batch or demo; of a version, the model's"
+    ROLE = "role", "parent or fold; only runs of stage1 and stage2 have one"
+    FOLD = "fold", "number of the fold that a fold's run holds out"
+    FOLDS = "folds", "numbers of the folds that were trained, score, or are in the version; with commas"
+    SPLIT = "split", "digest of rows, labels and folds: equal where the folds are the same"
+    BACKBONE = "backbone", "name of the backbone for people, without a path"
+    WEIGHTS = "weights_sha256", "SHA-256 of the backbone's pretrained tensors"
+    FINGERPRINT = "fingerprint", "digest of the table with its texts and the names of its pictures"
+    CONFIG_ID = "config_id", "fingerprint of the configuration"
+    GIT_DIRTY = "git_dirty", "true, false or unknown: whether the code had changes that no commit holds"
+    CSV = "csv", "path of the table; not there where the table was a data frame"
+    IMAGES = "images", "path of the folder of pictures"
+    STAGE1_RUN = "stage1_run", "the run that a stage 2 started from"
+    PRECISION = "precision", "of the towers: float32, bfloat16 or float16"
+    DEVICE = "device", "cpu, cuda or mps"
+    PROCESSES = "processes", "number of processes that trained together"
+    SOURCE_RUN = "source_run", "the runs whose models score, were averaged or were packed; with commas"
+    SCORED_BY = "scored_by", "which folds of which models scored, as a sentence"
+    MODEL = "model", "what scored, as it was asked for"
+    IMG_SIZE = "img_size", "sides of the pictures that were scored at, in pixels; with commas"
+    WEIGHTS_OF_RUNS = "weights", "one weight for each averaged run, with commas; empty where they count the same"
+    DATA = "data", "address of the table that batch scored"
+    VERSION = "version", "number of the version that register made"
+    VERDICT = "verdict", "what register said of a version beside the champion"
+    DEMO = "demo", "of a version: true where the demo registered it, so that a real run takes its place"
+    ERROR = "error", "why a run failed"
+    # MLflow's own
+    NOTE = "mlflow.note.content", "description of the run, Markdown"
+    RUN_NAME = "mlflow.runName", "name of the run"
+    PARENT = "mlflow.parentRunId", "the run of the stage that a fold belongs to"
+    COMMIT = "mlflow.source.git.commit", "commit of the code"
+
+
+class Metric(Word):
+    """Metrics of runs; those under `cv/` are fields of evaluation/crossvalidation.py's `Figures`."""
+
+    CV_TOP1_MEAN = "cv/top1_mean", "mean over the folds of the share of held-out rows whose class was named first"
+    CV_TOP1_STD = "cv/top1_std", "its standard deviation over the folds"
+    CV_TOP3_MEAN = "cv/top3_mean", "mean over the folds of the share whose class was among the first three"
+    CV_OOF_TOP1 = "cv/oof_top1", "top-1 of the rows of all folds together"
+    CV_OOF_TOP3 = "cv/oof_top3", "top-3 of the rows of all folds together"
+    CV_MACRO_F1 = "cv/macro_f1", "mean of the classes' F1, all rows together"
+    CV_CALIBRATION_ERROR = "cv/calibration_error", "expected calibration error, all rows together"
+    BEST_TOP1 = "best/top1", "of a fold: val/top1 of its best epoch"
+    BEST_TOP3 = "best/top3", "of a fold: val/top3 of its best epoch"
+    BEST_EPOCH = "best/epoch", "of a fold: number of its best epoch"
+    DATA_ROWS = "data/rows", "rows of the table"
+    DATA_PICTURES = "data/pictures", "pictures that belong to a row"
+    DATA_WITHOUT_PICTURE = "data/rows_without_picture", "rows without a picture"
+    DATA_SEVERAL_PICTURES = "data/rows_with_several_pictures", "rows with two pictures or more"
+    DATA_WITHOUT_TEXT = "data/rows_without_text", "rows without a text"
+    DATA_CLASSES = "data/classes", "distinct labels"
+    DATA_GROUPS = "data/groups", "distinct groups"
+    UNREADABLE = "data/unreadable_pictures", "pictures that couldn't be decoded and became black"
+    TRUNCATED = "data/truncated_texts", "rows whose text was longer than data.max_len"
+    FEATURES_COMPUTED = "features/computed", "views and texts that were encoded"
+    FEATURES_REUSED = "features/reused", "views and texts whose features were in the cache"
+    FEATURES_SECONDS = "features/seconds", "time that encoding took"
+    FEATURES_SPEED = "features/rows_per_second", "encoded views and texts a second"
+    FEATURES_WAIT = "features/data_wait", "share of the encoding spent waiting for data"
+    ROWS = "rows", "rows that were scored"
+    FAILED_ROWS = "failed_rows", "rows that could not be scored"
+    SECONDS = "seconds", "time that the job took"
+    START_SECONDS = "start_seconds", "time until Spark had started"
+    SPEED = "speed/rows_per_second", "rows a second"
+    WAIT = "speed/data_wait", "share of the time spent waiting for data"
+    MEMORY = "speed/peak_memory_mib", "memory that the process held at most, in MiB"
+    TEST_TOP1 = "test/top1", "of the demo: share of unseen rows whose class was found"
+    TEST_CHANCE = "test/chance", "of the demo: share of the most frequent class"
+
+
+CV = "cv/"
+# what runs are compared by; the first is the default
+METRICS: tuple[str, ...] = (Metric.CV_TOP1_MEAN, Metric.CV_TOP3_MEAN, Metric.CV_OOF_TOP1, Metric.CV_MACRO_F1)
+
+
+class Artifact(StrEnum):
+    """Files and folders of a run."""
+
+    OOF = "oof.parquet"  # out-of-fold probabilities: of a fold its rows, of a stage all of them
+    CHECKPOINT = "checkpoint"  # of a fold: its best epoch
+    HISTORY = "history.csv"  # of a fold: a row an epoch
+    TENSORBOARD = "tensorboard"  # of a fold: the same as event files
+    CONFIG = "config.yaml"
+    PROBABILITIES = "probabilities.parquet"  # of infer and ensemble
+    SUBMISSION = "submission.csv"  # of infer and ensemble: id and label
+
+
+def show_backbone(name: str, pretrained: str) -> str:
+    """The tag `backbone`: its name for people, without the path of a folder."""
+    if name.startswith(LOCAL_DIR):
+        return Path(name.removeprefix(LOCAL_DIR)).name
+    return f"{name} ({pretrained})" if pretrained else name

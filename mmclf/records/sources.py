@@ -1,0 +1,161 @@
+"""What scores: the checkpoints of registered models and of runs, and the configuration they are used with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from ..config import Config
+from ..errors import ConfigError, RunError
+from ..model.checkpoint import Checkpoint
+from ..runtime.progress import say
+from ..settings import ConfigLike, Overrides, changed_config
+from . import registry, runs
+from .names import CHAMPION, DEFAULT_MODEL, DEFAULT_NAME, MODELS, Tag
+
+# keys that models which score together must agree on
+SHARED = ("data.multi_image_mode", "data.text_cols")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Checkpoints of one run or registered model, and the configuration they are used with."""
+
+    label: str
+    run_id: str
+    checkpoints: list[Checkpoint]
+    config: Config
+
+    def __str__(self) -> str:
+        numbers = ", ".join(str(number) for number in self.folds)
+        return f"fold{'' if len(self.checkpoints) == 1 else 's'} {numbers} of {self.label}"
+
+    @property
+    def folds(self) -> list[int]:
+        """Numbers of the folds that score."""
+        return [checkpoint.meta.fold for checkpoint in self.checkpoints]
+
+    @property
+    def text_cols(self) -> list[str]:
+        """The text columns that are read: those it was trained on, unless others are named now."""
+        return self.config.data.text_cols or list(self.checkpoints[0].meta.text_cols)
+
+    def reads(self, key: str) -> Any:
+        """How a key of `data` is set for reading rows."""
+        return self.text_cols if key == "data.text_cols" else self.config.flat()[key]
+
+
+@dataclass(frozen=True)
+class Use:
+    """How what scores is used.
+
+    Attributes:
+        fold: only this one; None for all.
+        config: whose `data` and `infer` count; "" for what it was trained with.
+        overrides: to both.
+    """
+
+    fold: int | None = None
+    config: ConfigLike = ""
+    overrides: Overrides = ""
+
+
+def find_sources(client: MlflowClient, model: str, use: Use) -> list[Source]:
+    """What scores: as named, else the champion, else the newest finished stage 2.
+
+    Args:
+        client: of the store.
+        model: models:/NAME@ALIAS, models:/NAME/VERSION or a run id; several with commas; "" for none.
+        use: of all of them.
+
+    Raises:
+        ConfigError: one is named twice, or they read the rows in different ways.
+        RegistryError, RunError: one isn't there, or has no such fold.
+    """
+    names = runs.split_ids(model)
+    if len(set(names)) < len(names):
+        raise ConfigError("--model: a model is named twice")
+    if not names and registry.find_alias(client, DEFAULT_NAME, CHAMPION) is not None:
+        names = [DEFAULT_MODEL]
+    found = [_of_name(client, name, use) for name in names] or [_newest(client, use)]
+    check_together(found)
+    return found
+
+
+def check_together(sources: Sequence[Source]) -> None:
+    """All of them read the rows in the same way.
+
+    Raises:
+        ConfigError: they don't.
+    """
+    first = sources[0]
+    for other in sources[1:]:
+        for key in SHARED:
+            ours, theirs = first.reads(key), other.reads(key)
+            if ours != theirs:
+                raise ConfigError(
+                    f"--model: {first.label} and {other.label} read the table in different ways ({key}: {ours} and "
+                    f"{theirs}); score them one by one and average the runs by `ensemble`"
+                )
+
+
+def _newest(client: MlflowClient, use: Use) -> Source:
+    newest = next(runs.newest_runs(client, runs.current_experiment(client), "stage2"), None)
+    if newest is None:
+        raise RunError(
+            f"there is neither a registered {DEFAULT_MODEL} nor a finished stage-2 run in the experiment; run stage2 "
+            "and register first, or name a run by --model"
+        )
+    say(f"note: {DEFAULT_MODEL} isn't registered yet; the newest stage-2 run scores")
+    return _of_run(client, newest, use)
+
+
+def _of_name(client: MlflowClient, name: str, use: Use) -> Source:
+    if not name.startswith(MODELS):
+        run_id = name.removeprefix("runs:/")
+        return _of_run(client, runs.get_stage_run(client, run_id, ["stage1", "stage2"]), use)
+    model = registry.open_model(client, name)
+    checkpoints = [c for c in model.bundle.checkpoints if use.fold in (None, c.meta.fold)]
+    if not checkpoints:
+        raise RunError(f"--fold: {model.label} has no fold {use.fold}")
+    run_id = model.version.tags.get(Tag.SOURCE_RUN, "")
+    return Source(model.label, run_id, checkpoints, changed_config(model.bundle.config, use.overrides, use.config))
+
+
+def _of_run(client: MlflowClient, run: Run, use: Use) -> Source:
+    checkpoints = runs.fold_checkpoints(client, run, use.fold)
+    meta = checkpoints[0].meta
+    if len(checkpoints) < meta.config.train.folds and use.fold is None:
+        say(
+            f"warning: run {run.info.run_id} holds {len(checkpoints)} of {meta.config.train.folds} folds; the others "
+            "were not trained in it"
+        )
+    config = changed_config(meta.config, use.overrides, use.config)
+    return Source(f"{meta.stage} run {run.info.run_id}", run.info.run_id, checkpoints, config)
+
+
+def find_scored(client: MlflowClient, run_ids: Sequence[str]) -> list[Run]:
+    """The infer runs that an ensemble averages.
+
+    Args:
+        client: of the store.
+        run_ids: of finished infer or ensemble runs; none for the newest infer run of each scored model, folds and size
+            of the pictures, of the same table as the newest one.
+
+    Raises:
+        RunError: one isn't there, or is of another kind; or the experiment has none.
+    """
+    if run_ids:
+        return [runs.get_stage_run(client, run_id, ["infer", "ensemble"]) for run_id in run_ids]
+    found: dict[tuple[str, str], Run] = {}
+    table = None
+    for candidate in runs.newest_runs(client, runs.current_experiment(client), "infer"):
+        tags = candidate.data.tags
+        table = table or tags.get(Tag.FINGERPRINT)
+        if tags.get(Tag.FINGERPRINT) == table:
+            found.setdefault((tags[Tag.SCORED_BY], tags[Tag.IMG_SIZE]), candidate)
+    if not found:
+        raise RunError("the experiment has no finished infer run to average; run infer first")
+    return list(found.values())

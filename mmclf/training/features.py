@@ -1,0 +1,90 @@
+"""A catalogue as features of frozen towers, and batches of them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ..data.batches import EpochSampler
+from ..data.rows import Rows
+from ..data.views import EVAL
+from ..model.classifier import FeatureBatch
+from ..model.encoder import Encoder
+
+
+class TableFeatures:
+    """The features of a table: computed when they are first asked for, unless the cache has them."""
+
+    def __init__(self, rows: Rows, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._rows = rows
+        self._images: dict[int, np.ndarray] = {}
+        self._texts: np.ndarray | None = None
+
+    def images(self, view: int) -> np.ndarray:
+        """float32 (rows, image_dim): of the eval view (EVAL) or of training view 1, 2, ...; see `Encoder.images`."""
+        if view not in self._images:
+            (self._images[view],) = self.encoder.images(self._rows, view)
+        return self._images[view]
+
+    def texts(self) -> np.ndarray:
+        """float32 (rows, text_dim); see `Encoder.texts`."""
+        if self._texts is None:
+            self._texts = self.encoder.texts(self._rows)
+        return self._texts
+
+
+class FeatureLoader:
+    """Batches of features in the order that `Loader` would give the rows in; see there."""
+
+    def __init__(
+        self,
+        features: TableFeatures,
+        targets: np.ndarray,
+        rows: np.ndarray,
+        *,
+        batch_size: int,
+        views: int = 0,
+        shuffle_seed: int | None = None,
+    ) -> None:
+        """
+        Args:
+            features: of the catalogue.
+            targets: int64 (rows of the catalogue,).
+            rows: int64, positions in the catalogue.
+            batch_size: rows a batch.
+            views: number of training views, taken in turn; 0 for the eval view in every epoch.
+            shuffle_seed: of the order; None for the order of `rows`.
+        """
+        self.rows = rows
+        self.batch_size = batch_size
+        self._features = features
+        self._targets = torch.from_numpy(targets)
+        self._views = views
+        self._sampler = EpochSampler(rows, batch_size, shuffle_seed=shuffle_seed)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    @property
+    def unreadable(self) -> set[str]:
+        """One sentence per picture that couldn't be decoded."""
+        return set(self._features.encoder.unreadable.values())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose order and view of the next pass; the view is computed now where that is still to be done."""
+        self._sampler.epoch = epoch
+        self._features.texts()
+        self._features.images(self._view(epoch))
+
+    def __iter__(self) -> Iterator[FeatureBatch]:
+        """The batches of one pass."""
+        images = self._features.images(self._view(self._sampler.epoch))
+        texts = self._features.texts()
+        for samples in self._sampler:
+            rows = np.array([sample.row for sample in samples])
+            features = torch.from_numpy(np.concatenate([images[rows], texts[rows]], axis=1))
+            yield FeatureBatch(torch.from_numpy(rows), features, self._targets[rows])
+
+    def _view(self, epoch: int) -> int:
+        return EVAL if epoch == EVAL or self._views == 0 else (epoch - 1) % self._views + 1

@@ -1,0 +1,109 @@
+"""What stage 1 and stage 2 share: every fold is trained, recorded and summed up."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..data.folds import Split
+from ..model.identity import BackboneSpec
+from ..records import tracking
+from ..records.names import Tag
+from ..runtime.distributed import World
+from ..runtime.progress import clock, say
+from ..training.crossval import train_fold
+from ..training.loop import EpochResult
+from ..training.task import FoldTask
+from .results import StageRun
+from .tables import say_unreadable
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """The folds that are trained one after another under one parent run.
+
+    Attributes:
+        stage: "stage1" or "stage2".
+        config: resolved.
+        split: the catalogue and its folds.
+        chosen: numbers of the folds that are trained.
+        backbone: that the models stand on.
+        make_task: of a fold, when it is its turn.
+        tags: of the parent run.
+        facts: metrics of the parent run, asked for after the folds.
+        world: the processes that train together; only the main one records.
+    """
+
+    stage: str
+    config: Config
+    split: Split
+    chosen: Sequence[int]
+    backbone: BackboneSpec
+    make_task: Callable[[int], FoldTask]
+    tags: Mapping[Tag, str]
+    facts: Callable[[], dict[str, float]]
+    world: World = field(default_factory=World)
+
+
+def train_folds(job: StageJob) -> StageRun:
+    """Train the chosen folds and record them.
+
+    Raises:
+        RunError: MLFLOW_RUN_ID names a run that was begun with other data or settings.
+        TrainingError: a loss is no longer finite.
+        PictureError: an unreadable picture, with `data.on_bad_image: error`.
+    """
+    unreadable: set[str] = set()
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mmclf-")))
+        record = None
+        if job.world.is_main:
+            identity = job.backbone.identity
+            record = stack.enter_context(
+                tracking.record_stage(job.stage, job.config, job.split, identity, extra=job.tags)
+            )
+        for fold in job.chosen:
+            task = job.make_task(fold)
+            checkpoint = scratch / f"fold-{fold}"
+            with record.fold(fold) if record else contextlib.nullcontext() as fold_record:
+                outcome = train_fold(task, job.split, job.backbone, checkpoint, _reporter(job, fold_record))
+                if fold_record:
+                    fold_record.finish(checkpoint, outcome.table, outcome.unreadable)
+                    shutil.rmtree(checkpoint)  # the run has it now
+            unreadable.update(outcome.unreadable)
+            del task  # before the next fold's model is made
+        if record is None:
+            return StageRun("", {})
+        say_unreadable(sorted(unreadable), len(unreadable))
+        tracking.log_facts({}, job.facts())
+        figures = record.finish(job.split.catalog)
+    say(f"{job.stage}: {_reached(figures)} in {clock(figures['seconds'])}")
+    return StageRun(record.run_id, figures)
+
+
+def _reached(figures: Mapping[str, Any]) -> str:
+    if "fold" in figures:
+        return f"top-1 {figures['top1']:.4f}, top-3 {figures['top3']:.4f} of fold {figures['fold']} alone"
+    return (
+        f"top-1 {figures['cv_top1_mean']:.4f} ± {figures['cv_top1_std']:.4f}, top-3 {figures['cv_top3_mean']:.4f} over "
+        f"{figures['folds']} folds"
+    )
+
+
+def _reporter(job: StageJob, record: tracking.FoldRecord | None) -> Callable[[EpochResult], None]:
+    """Record each epoch, and say it in one line."""
+
+    def report(r: EpochResult) -> None:
+        if record is None:
+            return
+        record.epoch(r)
+        place = f"{job.stage} fold {record.fold} epoch {r.epoch}/{job.config.train.epochs}"
+        speed = f"{r.rows_per_second:.0f} rows/s, {clock(r.seconds)}"
+        reached = f"loss {r.train_loss:.4f}, val top-1 {r.val_top1:.4f}, top-3 {r.val_top3:.4f}"
+        say(f"{place}: {reached}, {speed}{' (best)' if r.is_best else ''}")
+
+    return report

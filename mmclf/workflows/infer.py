@@ -1,0 +1,91 @@
+"""Score a table: all folds of what scores averaged, with the horizontal flip."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..records.names import Artifact, Metric, Tag
+from ..runtime.progress import clock, say
+from ..settings import ConfigLike, Overrides, check_changes
+from .results import ScoringRun
+
+if TYPE_CHECKING:
+    from .tables import Table
+
+
+def infer(
+    table: "Table",
+    *,
+    images: str | Path,
+    model: str = "",
+    config: ConfigLike = "",
+    overrides: Overrides = "",
+    fold: int | None = None,
+    out: str | Path = "",
+) -> ScoringRun:
+    """Score a table and keep the probabilities.
+
+    Args:
+        table: a CSV with a header, or a data frame: an id and texts for each row.
+        images: the folder of pictures, named `<id>.jpg` or `<id>_1.jpg`.
+        model: what scores: models:/NAME@ALIAS, models:/NAME/VERSION or the id of a run of stage1 or stage2; several
+            with commas are averaged. "" for the champion, or the newest stage 2 where there is none.
+        config: whose `data` and `infer` count; "" for what the model was trained with.
+        overrides: changes to it, as `"infer.tta=false"` or `{"infer.tta": False}`.
+        fold: the one that scores; None for all.
+        out: a folder that the result files are copied to as well.
+
+    Returns:
+        The run, with its predictions and probabilities.
+
+    Raises:
+        MmclfError: what is given can't be used; the message says what and where.
+    """
+    check_changes(overrides, config)
+    from .tables import check_readable, read_rows, say_unreadable
+
+    check_readable(table, images)
+    from ..evaluation.probabilities import ProbabilityTable, write_parts
+    from ..records import runs, tracking
+    from ..records.sources import Use, find_sources
+    from ..runtime.speed import peak_memory
+    from .scorer import score_with
+
+    sources = find_sources(runs.connect(), model, Use(fold, config, overrides))
+    catalog = read_rows(table, images, sources[0].config.data, sources[0].text_cols)
+    for source in sources:
+        say(f"infer: {source}")
+    scorer = score_with(sources, catalog.rows)
+    tags = {
+        Tag.SOURCE_RUN: ",".join(source.run_id for source in sources),
+        Tag.MODEL: model or sources[0].label,
+        Tag.FOLDS: ",".join(map(str, sorted({fold for source in sources for fold in source.folds}))),
+        Tag.SCORED_BY: "; ".join(map(str, sources)),
+        Tag.IMG_SIZE: ",".join(map(str, scorer.img_sizes)),
+        Tag.PRECISION: scorer.precision.name,
+        Tag.DEVICE: scorer.device.type,
+    }
+    rows, out = len(catalog), str(out)
+    with tracking.record_scores("infer", f"infer {Path(catalog.name).name}", tags, catalog) as record:
+        settings = "---\n".join(source.config.to_yaml() for source in sources)
+        with tracking.record_files(record, settings, out) as folder:
+            paths = folder / Artifact.PROBABILITIES, folder / Artifact.SUBMISSION
+            with write_parts(*paths, scorer.meta.id_col, scorer.meta.label_col) as write:
+                for positions, part in scorer.scoring:
+                    write(ProbabilityTable([catalog.ids[row] for row in positions], scorer.meta.classes, part))
+            scoring = scorer.scoring
+            seconds = scoring.watch.seconds
+            facts = {
+                Metric.ROWS: rows,
+                Metric.SECONDS: seconds,
+                Metric.SPEED: rows / seconds,
+                Metric.WAIT: scoring.wait_share,
+                Metric.MEMORY: peak_memory(scorer.device),
+                Metric.UNREADABLE: scoring.unreadable,
+                Metric.TRUNCATED: scoring.truncated,
+            }
+            tracking.log_facts({}, scoring.ledger.figures() | facts)
+        say_unreadable([sentence for _, sentence in scoring.examples], scoring.unreadable)
+        output = str(Path(out) / Artifact.SUBMISSION if out else runs.artifact_path(record, Artifact.SUBMISSION))
+    say(f"infer: {rows:,} rows in {clock(seconds)}, {rows / seconds:.1f} rows/s -> {output}")
+    run_id = record.info.run_id
+    return ScoringRun(run_id, {"run_id": run_id, "rows": rows, "seconds": round(seconds, 1), "output": output})

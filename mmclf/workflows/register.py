@@ -1,0 +1,136 @@
+"""Register the best run as a model that anyone can load: models:/mmclf@champion."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+from ..records.names import CHAMPION, DEFAULT_NAME, METRICS, MODELS, Metric, Tag
+from ..runtime.progress import say
+from ..settings import Overrides, check_changes
+from .results import Registration
+
+if TYPE_CHECKING:
+    from ..records.card import CardFacts
+    from ..records.champion import Candidate
+
+HEADER = ["run", "stage", "backbone", "CV top-1", "top-3", "macro-F1", "calibration error", "size", "s/row", ""]
+
+
+def register(
+    *,
+    runs: Sequence[str] = (),
+    metric: str = Metric.CV_TOP1_MEAN,
+    name: str = DEFAULT_NAME,
+    fold: int | None = None,
+    overrides: Overrides = "",
+    force: bool = False,
+) -> Registration:
+    """Compare finished runs on the same data and folds, pack the best, and register it.
+
+    Args:
+        runs: ids of runs of stage1 and stage2; none for all finished ones of the experiment on the newest one's folds.
+        metric: what decides: cv/top1_mean, cv/top3_mean, cv/oof_top1 or cv/macro_f1.
+        name: of the registered model.
+        fold: the only one in the model; None for all.
+        overrides: how the model scores, as `"infer.tta=false"` or `{"infer.tta": False}`.
+        force: take the alias `champion` whatever the comparison says.
+
+    Returns:
+        The registered version; `figures["verdict"]` says whether it is the champion.
+
+    Raises:
+        MmclfError: no run can be registered, or it can't be compared with the champion; the message says why.
+    """
+    if metric not in METRICS:
+        raise ConfigError(f"--metric: found {metric!r}; it should be one of {', '.join(METRICS)}")
+    check_changes(overrides)
+    from ..records import champion, registry, tracking
+    from ..records.card import markdown_table, write_card
+    from ..records.runs import connect
+    from ..scoring.bundle import BUNDLE, write_bundle
+    from ..store.files import size_of
+
+    client = connect()
+    candidates = champion.find_candidates(client, runs, fold, overrides)
+    best = champion.choose_best(candidates, metric)
+    rows = _table(candidates, best)
+    say(_aligned(rows))
+    former = registry.find_alias(client, name, CHAMPION)
+    if former is not None and champion.is_the_same(former, best) and not force:
+        said = f"register: the best run is {name} version {former.version} already, the champion"
+        say(f"{said} (--force true packs it anew)")
+        return _registration(best, name, str(former.version), metric, "already champion")
+    verdict = champion.judge(client, best, former, metric, force=force)
+    with tracking.record_scores("register", f"register {name}", {Tag.SOURCE_RUN: best.run_id}) as record:
+        tracking.describe("\n".join([*markdown_table(HEADER, rows), "", verdict.text]))
+        with tempfile.TemporaryDirectory(prefix="mmclf-") as folder:
+            bundle = Path(folder) / BUNDLE
+            write_bundle(bundle, best.checkpoints, best.config, {"run": best.run_id, "backbone": best.backbone})
+            card = write_card(_card_facts(best, name, size_of(bundle)))
+            (bundle / "card.md").write_text(card, encoding="utf-8")
+            tags = best.tags() | {Tag.VERDICT: verdict.text}
+            version = registry.add_version(client, name, bundle, card, tags, record.info.run_id)
+        facts = {Tag.VERSION: str(version.version), Tag.VERDICT: verdict.text}
+        tracking.log_facts(facts, {metric: best.value(metric)})
+        if verdict.wins:
+            registry.crown(client, version, former)
+    say(f"register: {name} version {version.version}: {verdict.text}")
+    said = "champion" if verdict.wins else "registered without alias"
+    return _registration(best, name, str(version.version), metric, said)
+
+
+def _registration(best: "Candidate", name: str, number: str, metric: str, verdict: str) -> Registration:
+    model = f"{MODELS}{name}/{number}"
+    figures = {"run_id": best.run_id, "version": int(number), "verdict": verdict, "metric": str(metric)}
+    return Registration(best.run_id, figures | {"value": round(best.value(metric), 4), "model": model}, model)
+
+
+def _card_facts(best: "Candidate", name: str, size: int) -> "CardFacts":
+    from ..records.card import CardFacts, find_licence
+
+    meta, tags = best.checkpoints[0].meta, best.run.data.tags
+    return CardFacts(
+        name=name,
+        run_id=best.run_id,
+        stage=meta.stage,
+        folds=[checkpoint.meta.fold for checkpoint in best.checkpoints],
+        backbone=best.backbone,
+        licence=find_licence(meta.backbone.name, meta.backbone.pretrained),
+        config=best.config,
+        table=best.table,
+        figures=best.figures,
+        data_digest=tags[Tag.FINGERPRINT],
+        split=best.split,
+        commit=tags.get(Tag.COMMIT, ""),
+        dirty=tags.get(Tag.GIT_DIRTY, ""),
+        size=size,
+        seconds_a_row=best.cost.seconds_a_row,
+        text_cols=meta.text_cols,
+    )
+
+
+def _table(candidates: "Sequence[Candidate]", best: "Candidate") -> list[list[str]]:
+    return [
+        [
+            candidate.run_id[:12],
+            candidate.checkpoints[0].meta.stage,
+            candidate.backbone,
+            candidate.figures.top1,
+            f"{candidate.figures.top3_mean:.4f}",
+            f"{candidate.figures.macro_f1:.4f}",
+            f"{candidate.figures.calibration_error:.4f}",
+            f"{candidate.cost.size / 1e6:,.1f} MB",
+            f"{candidate.cost.seconds_a_row:.4f}",
+            "best" if candidate is best else "",
+        ]
+        for candidate in candidates
+    ]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """The table for the terminal."""
+    widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (HEADER, *rows)]
+    return "\n".join(lines)

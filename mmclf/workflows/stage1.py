@@ -1,0 +1,100 @@
+"""Stage 1: the towers are frozen, one head per fold is trained on their features."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import Config, check_stage
+from ..errors import ConfigError
+from ..records.names import Metric, Tag
+from ..runtime import environment
+from ..runtime.progress import say
+from ..settings import ConfigLike, Overrides, name_of, resolve_config
+from .results import StageRun
+
+if TYPE_CHECKING:
+    from ..data.folds import Split
+    from ..training.task import FoldTask
+    from .tables import Table
+
+
+def stage1(
+    table: "Table",
+    *,
+    images: str | Path,
+    config: ConfigLike = "configs/stage1.yaml",
+    overrides: Overrides = "",
+    fold: int | None = None,
+) -> StageRun:
+    """Cross-validate a head on features of frozen towers.
+
+    Args:
+        table: a CSV with a header, or a data frame: an id, texts and a label for each row.
+        images: the folder of pictures, named `<id>.jpg` or `<id>_1.jpg`.
+        config: a YAML file, its sections as a mapping, or a `Config`.
+        overrides: changes to it, as `"train.epochs=3"` or `{"train.epochs": 3}`.
+        fold: the one that is trained; None for all.
+
+    Returns:
+        The run, with its figures and its out-of-fold probabilities.
+
+    Raises:
+        MmclfError: what is given can't be used; the message says what and where.
+    """
+    settings = resolve_config(config, overrides)
+    check_stage(settings, "stage1", name_of(config))
+    if environment.WORLD_SIZE.integer() > 1:
+        raise ConfigError("stage 1 needs one process only: start it without torchrun; stage 2 runs on several")
+    from .tables import choose_folds, read_split
+
+    split = read_split(table, images, settings)
+    return _train(settings, split, choose_folds(split, fold))
+
+
+def _train(config: Config, split: "Split", chosen: list[int]) -> StageRun:
+    from ..model.checkpoint import build_head
+    from ..model.classifier import HeadModel
+    from ..model.encoder import Encoder
+    from ..model.identity import LazyBackbone
+    from ..records import runs
+    from ..runtime.device import allow_tf32, pick_device, pick_precision
+    from ..runtime.seeds import seed_everything
+    from ..store.cache import open_cache
+    from ..training.features import TableFeatures
+    from ..training.loaders import feature_loaders
+    from ..training.task import FoldTask
+    from .fold_training import StageJob, train_folds
+    from .tables import say_truncated
+
+    runs.connect()
+    device = pick_device()
+    precision = pick_precision(device, config.train.amp)
+    allow_tf32(device)
+    cache = open_cache()
+    say(f"stage1: {device.type} in {precision.name} ({precision.reason}); features in {cache.root}")
+    backbone = LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)
+    seed = config.train.seed
+    encoder = Encoder(
+        backbone,
+        config.data,
+        precision=precision,
+        device=device,
+        cache=cache,
+        seed=seed,
+        compiled=config.train.compile,
+    )
+    features = TableFeatures(split.catalog.rows, encoder)
+    features.texts()
+    truncated = encoder.truncated
+    say_truncated(truncated, len(split.catalog), config.data.max_len)
+
+    def make_task(fold: int) -> "FoldTask":
+        seed_everything(seed, "head", fold)
+        model = HeadModel(build_head(backbone.spec.identity, config, len(split.catalog.classes)))
+        train, validation = feature_loaders(split, fold, config, features)
+        return FoldTask("stage1", fold, config, model, train, validation, device)
+
+    def facts() -> dict[str, float]:
+        return encoder.ledger.figures() | {Metric.TRUNCATED: truncated}
+
+    tags = {Tag.PRECISION: precision.name, Tag.DEVICE: device.type}
+    return train_folds(StageJob("stage1", config, split, chosen, backbone.spec, make_task, tags, facts))
