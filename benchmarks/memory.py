@@ -27,7 +27,7 @@ from demo.tiny_clip import make_tiny_clip
 from entrypoints import infer
 from mmclf.config import DataConfig, build_config
 from mmclf.data.catalog import Catalog, read_catalog
-from mmclf.data.folds import split_digest
+from mmclf.data.folds import Split
 from mmclf.evaluation.probabilities import ProbabilityTable
 from mmclf.model.checkpoint import CheckpointMeta, build_head, save_checkpoint
 from mmclf.model.classifier import Classifier
@@ -75,9 +75,9 @@ def make_run(folder: Path, *, stage: str, folds: int) -> str:
         }
     )
     given = np.arange(len(catalog)) % folds
-    split = split_digest(catalog.ids, catalog.labels or [], given)
+    split = Split(catalog, given)
     backbone = load_backbone(config.model.name, None, SIZE)
-    with tracking.record_stage(stage, config, catalog, split=split, backbone="") as record:
+    with tracking.record_stage(stage, config, split, backbone.identity) as record:
         for fold in range(folds):
             torch.manual_seed(fold)
             head = build_head(backbone.identity, config, len(catalog.classes))

@@ -1,7 +1,7 @@
 """List what lies in the cache folder, or clear it.
 
     python -m entrypoints.cache
-    python -m entrypoints.cache --clear pictures --unused-days 30
+    python -m entrypoints.cache --clear features --unused-days 30
 
 The folder is MMCLF_CACHE_DIR, else mmclf in XDG_CACHE_HOME or ~/.cache. All of it can be deleted at any time: it is
 computed again when it is needed.
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     return run(
         cache,
-        "List the cache of features and pictures (MMCLF_CACHE_DIR, else ~/.cache/mmclf), or clear it.",
+        "List the cache of features (MMCLF_CACHE_DIR, else ~/.cache/mmclf), or clear it.",
         DEFAULTS,
         argv,
     )

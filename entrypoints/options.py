@@ -21,7 +21,7 @@ HELP = {
     "force": "`true` takes the alias whatever the comparison says",
     "weights": "one weight a run, separated by commas (default: equal)",
     "out": "a folder that the result files are copied to as well",
-    "clear": "delete `all`, `features`, `pictures` or `backbones`",
+    "clear": "delete `all`, `features` or `backbones`",
     "unused_days": "with --clear: only what wasn't used for so many days",
 }
 

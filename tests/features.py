@@ -8,7 +8,7 @@ import torch
 from mmclf.config import build_config
 from mmclf.data.rows import Rows
 from mmclf.model.encoder import Encoder
-from mmclf.model.identity import LazyBackbone
+from mmclf.model.towers import LazyBackbone
 from mmclf.runtime.device import Precision
 from mmclf.training.features import TableFeatures
 

@@ -37,8 +37,8 @@ from ..runtime.progress import track
 from ..runtime.speed import Ledger, Stopwatch
 from ..store.cache import Cache
 from ..store.vectors import VectorStore, make_key
-from .identity import Towers
 from .pooling import mean_by_row
+from .towers import Towers
 
 # of the way features are computed here; another number leaves the stored ones unused
 VERSION = 2
@@ -141,13 +141,7 @@ class Encoder:
             BackboneError: the towers are needed and can't be loaded.
         """
         watch = Stopwatch()
-        source = Pictures(
-            rows.source,
-            self._towers.spec.transform,
-            # several training views are cut from one picture, which is then worth keeping; the eval view is needed once
-            cache=self._cache if epoch != EVAL else None,
-            draft=self._draft,
-        )
+        source = Pictures(rows.source, self._towers.spec.transform, draft=self._draft)
         views = [views_of_row(rows, row, epoch, self._data.multi_image_mode, self._seed) for row in range(len(rows))]
         content = self._contents(source, [view for of_row in views for view in of_row])
         shots: list[Shot] = [Shot(None)]

@@ -9,16 +9,13 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..config import HF_HUB, LOCAL_DIR
 from ..data.images import Transform
 from ..store.cache import BACKBONES, Cache
-
-if TYPE_CHECKING:  # importing open_clip takes seconds, which a run on stored features doesn't need
-    from .backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -52,48 +49,6 @@ class BackboneSpec:
     identity: BackboneIdentity
     transform: Transform
     tokenizer: str
-
-
-class Towers(Protocol):
-    """A backbone that is loaded when it is first needed."""
-
-    @property
-    def spec(self) -> BackboneSpec:
-        """Identity, transform and tokenizer."""
-
-    def load(self) -> Any:
-        """The `Backbone`; the same object as long as it is needed."""
-
-
-class LazyBackbone:
-    """A backbone that is loaded when its towers are first needed, and known before where the cache knows it."""
-
-    def __init__(self, name: str, pretrained: str | None, img_size: int, cache: Cache) -> None:
-        """See `load_backbone`, which the first three arguments are for."""
-        self._key = (name, pretrained, img_size)
-        self._cache = cache
-        self._loaded: Backbone | None = None
-        self._spec = recall(cache, *self._key)
-
-    @property
-    def spec(self) -> BackboneSpec:
-        """Identity, transform and tokenizer; loads the towers where the cache doesn't know them."""
-        if self._spec is None:
-            self._spec = self.load().spec
-            remember(self._cache, self._spec, *self._key[:2])
-        return self._spec
-
-    def load(self) -> "Backbone":
-        """The towers, on the CPU at first; always the same object.
-
-        Raises:
-            BackboneError: see `load_backbone`.
-        """
-        if self._loaded is None:
-            from .loading import load_backbone
-
-            self._loaded = load_backbone(*self._key)
-        return self._loaded
 
 
 def recall(cache: Cache, name: str, pretrained: str | None, img_size: int) -> BackboneSpec | None:

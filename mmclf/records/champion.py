@@ -7,7 +7,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from ..config import Config
+from ..config import Config, Overrides, changed_config
 from ..errors import ComparisonError, ConfigError, MmclfError, RunError
 from ..evaluation.comparison import compare
 from ..evaluation.crossvalidation import Figures, figures_of
@@ -15,7 +15,6 @@ from ..evaluation.probabilities import ProbabilityTable, read_table
 from ..model.checkpoint import Checkpoint
 from ..runtime.progress import say
 from ..scoring.cost import Cost, CostMeter
-from ..settings import Overrides, changed_config
 from . import runs
 from .names import CV, Artifact, Metric, Tag, show_backbone
 

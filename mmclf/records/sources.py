@@ -7,11 +7,10 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from ..config import Config
+from ..config import Config, ConfigLike, Overrides, changed_config
 from ..errors import ConfigError, RunError
 from ..model.checkpoint import Checkpoint
 from ..runtime.progress import say
-from ..settings import ConfigLike, Overrides, changed_config
 from . import registry, runs
 from .names import CHAMPION, DEFAULT_MODEL, DEFAULT_NAME, MODELS, Tag
 

@@ -15,7 +15,8 @@ from ..config import DataConfig, InferConfig
 from ..errors import CheckpointError
 from ..model.checkpoint import TOWERS, Checkpoint, build_head, load_head
 from ..model.classifier import Head
-from ..model.identity import BackboneSpec, Towers, recall, remember
+from ..model.identity import BackboneSpec, recall, remember
+from ..model.towers import Towers
 from ..runtime.device import Precision
 from ..store.cache import Cache
 

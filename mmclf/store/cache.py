@@ -1,7 +1,6 @@
 """The cache folder: what was computed once and may be needed again. Everything in it can be deleted at any time.
 
     features/<space>/     features of frozen towers; see vectors.py
-    pictures/<space>/     pictures decoded and resized
     backbones/            what is known of a backbone without loading it
 
 It lies in MMCLF_CACHE_DIR, else in `mmclf` in XDG_CACHE_HOME or ~/.cache, and holds at most MMCLF_CACHE_GIB (20)
@@ -27,7 +26,7 @@ GIB = 2**30
 RESCAN_SHARE = 1 / 64
 ABANDONED = 24 * 3600  # seconds after which a draft has no writer any more
 DESCRIPTION = "space.json"
-FEATURES, PICTURES, BACKBONES = "features", "pictures", "backbones"
+FEATURES, BACKBONES = "features", "backbones"
 
 
 @dataclass(frozen=True)

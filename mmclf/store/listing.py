@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cache import BACKBONES, DESCRIPTION, FEATURES, PICTURES, Cache
+from .cache import BACKBONES, DESCRIPTION, FEATURES, Cache
 from .vectors import stored_rows
 
-KINDS = (FEATURES, PICTURES, BACKBONES)
+KINDS = (FEATURES, BACKBONES)
 DAY = 24 * 3600
 
 

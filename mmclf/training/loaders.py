@@ -12,7 +12,6 @@ from ..data.text import Tokens
 from ..model.identity import BackboneSpec
 from ..runtime.device import pick_workers
 from ..runtime.distributed import World
-from ..store.cache import Cache
 from .features import FeatureLoader, TableFeatures
 
 
@@ -24,7 +23,6 @@ def tower_loaders(
     tokens: Tokens,
     *,
     device: torch.device,
-    cache: Cache | None = None,
     world: World | None = None,
 ) -> tuple[Loader, Loader]:
     """The shuffled loader of the training rows and the ordered one of the held-out rows, for a `Classifier`.
@@ -36,13 +34,12 @@ def tower_loaders(
         backbone: whose transform the pictures go through.
         tokens: of all rows of the catalogue.
         device: that the batches are made for.
-        cache: where decoded pictures are kept.
         world: the processes that share the rows.
     """
     world, data = world or World(), config.data
     rows = split.catalog.rows
     draft = draft_side([backbone.transform.img_size]) if data.fast_jpeg else None
-    pictures = Pictures(rows.source, backbone.transform, cache=cache, draft=draft)
+    pictures = Pictures(rows.source, backbone.transform, draft=draft)
     dataset = RowDataset(rows, pictures, data.multi_image_mode, config.train.seed)
     targets = split.catalog.targets(split.catalog.classes)
 

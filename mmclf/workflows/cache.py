@@ -34,7 +34,7 @@ def clear_cache(what: str, *, unused_days: int | None = None) -> dict[str, Any]:
     """Delete what may be computed again.
 
     Args:
-        what: `all`, `features`, `pictures` or `backbones`.
+        what: `all`, `features` or `backbones`.
         unused_days: only what wasn't used for so many days; None for everything.
 
     Returns:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config import ConfigLike, Overrides, check_changes
 from ..records.names import Artifact, Metric, Tag
 from ..runtime.progress import clock, say
-from ..settings import ConfigLike, Overrides, check_changes
 from .results import ScoringRun
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..config import Overrides, check_changes
 from ..errors import RowError, TableError
 from ..records.names import DEFAULT_MODEL
-from ..settings import Overrides, check_changes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config import Overrides, check_changes
 from ..errors import ConfigError
 from ..records.names import CHAMPION, DEFAULT_NAME, METRICS, MODELS, Metric, Tag
 from ..runtime.progress import say
-from ..settings import Overrides, check_changes
 from .results import Registration
 
 if TYPE_CHECKING:

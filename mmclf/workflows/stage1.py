@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import Config, check_stage
+from ..config import Config, ConfigLike, Overrides, check_stage, name_of, resolve_config
 from ..errors import ConfigError
 from ..records.names import Metric, Tag
 from ..runtime import environment
 from ..runtime.progress import say
-from ..settings import ConfigLike, Overrides, name_of, resolve_config
 from .results import StageRun
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def _train(config: Config, split: "Split", chosen: list[int]) -> StageRun:
     from ..model.checkpoint import build_head
     from ..model.classifier import HeadModel
     from ..model.encoder import Encoder
-    from ..model.identity import LazyBackbone
+    from ..model.towers import LazyBackbone
     from ..records import runs
     from ..runtime.device import allow_tf32, pick_device, pick_precision
     from ..runtime.seeds import seed_everything

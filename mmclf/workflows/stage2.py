@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import Config, check_stage
+from ..config import Config, ConfigLike, Overrides, check_stage, name_of, resolve_config
 from ..errors import RunError
 from ..records.names import Metric, Tag
 from ..runtime import environment
 from ..runtime.progress import say
-from ..settings import ConfigLike, Overrides, name_of, resolve_config
 from .results import StageRun
 
 if TYPE_CHECKING:
@@ -105,7 +104,6 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
     from ..records import runs
     from ..records.starting_point import Wanted, choose_start
     from ..runtime.device import allow_tf32, pick_device, pick_precision
-    from ..store.cache import open_cache
     from ..training.loaders import tower_loaders
     from ..training.task import FoldTask
     from .fold_training import StageJob, train_folds
@@ -129,7 +127,6 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
     )
     checkpoints = {checkpoint.meta.fold: checkpoint for checkpoint in runs.fold_checkpoints(client, start)}
     tokens = backbone.tokenize(split.catalog.rows.texts, config.data.max_len)
-    cache = open_cache()
     if world.is_main:
         processes = "" if world.size == 1 else f"{world.size} processes on "
         say(f"stage2: {processes}{device.type} in {precision.name} ({precision.reason})")
@@ -147,7 +144,7 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
         head = build_head(spec.identity, config, len(classes))
         load_head(head, checkpoints[number])
         model = Classifier(towers, head, precision, clip_trainable=True)
-        loaders = tower_loaders(split, number, config, spec, tokens, device=device, cache=cache, world=world)
+        loaders = tower_loaders(split, number, config, spec, tokens, device=device, world=world)
         return FoldTask("stage2", number, config, model, *loaders, device, world)
 
     tags = {

@@ -14,7 +14,7 @@ import torch
 from entrypoints import cache as module
 from mmclf.data.views import EVAL
 from mmclf.model.encoder import Encoder
-from mmclf.model.identity import LazyBackbone
+from mmclf.model.towers import LazyBackbone
 from mmclf.runtime.device import Precision
 from mmclf.store.cache import open_cache
 
@@ -48,15 +48,15 @@ def test_it_lists_what_there_is(filled, catalog, clip_folder, capsys):
     assert "of texts, 16 tokens, float32 on cpu" in shown
     assert "of pictures, 32 pixels, float32 on cpu" in shown
     assert str(clip_folder) in shown
-    assert "enlarged-64-bicubic-draft" in shown
+    assert "what is known of them without loading" in shown
     assert "used today" in shown
 
 
 def test_it_deletes_a_kind_or_everything(filled, capsys):
-    code, figures, _ = run(capsys, "--clear", "pictures")
+    code, figures, _ = run(capsys, "--clear", "backbones")
     assert code == 0
-    assert figures["deleted_files"] > 10
-    assert not [path for path in filled.glob("pictures/**/*") if path.is_file()]
+    assert figures["deleted_files"] == 1
+    assert not [path for path in filled.glob("backbones/**/*") if path.is_file()]
     assert list(filled.glob("features/*/*.safetensors"))
     run(capsys, "--clear", "all")
     assert not [path for path in filled.rglob("*") if path.is_file()]
@@ -82,7 +82,7 @@ def test_other_files_in_the_folder_are_left_alone(filled, capsys):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--clear", "some"], "--clear: found 'some'; give all, features, pictures, backbones"),
+        (["--clear", "some"], "--clear: found 'some'; give all, features, backbones"),
         (["--clear", "all", "--unused-days", "many"], "--unused-days: found 'many'; give a number of days"),
         (["--unused-days", "3"], "goes with --clear"),
     ],

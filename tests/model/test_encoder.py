@@ -22,7 +22,7 @@ from mmclf.model import encoder as module
 from mmclf.model.backbone import Backbone
 from mmclf.model.checkpoint import build_head
 from mmclf.model.classifier import Classifier, HeadModel
-from mmclf.model.identity import LazyBackbone
+from mmclf.model.towers import LazyBackbone
 from mmclf.runtime.device import Precision
 from mmclf.runtime.seeds import seed_everything
 from mmclf.store.cache import Cache
@@ -345,7 +345,7 @@ def test_two_processes_at_once_get_the_same_features(shop, clip_folder, cache):
         "from mmclf.config import DataConfig\n"
         "from mmclf.runtime.device import Precision\n"
         "from mmclf.model.encoder import Encoder\n"
-        "from mmclf.model.identity import LazyBackbone\n"
+        "from mmclf.model.towers import LazyBackbone\n"
         "torch.set_num_threads(1)\n"
         "cache, data = Cache(Path(sys.argv[1]), 10**9), DataConfig(img_size=32, max_len=16)\n"
         "catalog = read_catalog(sys.argv[2], sys.argv[3], data, training=True)\n"

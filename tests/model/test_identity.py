@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmclf.model import loading as module
-from mmclf.model.identity import LazyBackbone
+from mmclf.model.towers import LazyBackbone
 from mmclf.store.cache import Cache
 from tests.conftest import SIZE
 from tests.towers import make_dual

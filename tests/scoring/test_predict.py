@@ -18,7 +18,7 @@ from mmclf.errors import CheckpointError, PictureError
 from mmclf.model import loading
 from mmclf.model.backbone import Backbone
 from mmclf.model.encoder import Encoder
-from mmclf.model.identity import LazyBackbone
+from mmclf.model.towers import LazyBackbone
 from mmclf.scoring import fold_models
 from mmclf.scoring import predict as module
 from mmclf.scoring.bundle import open_bundle, write_bundle

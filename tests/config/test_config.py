@@ -1,4 +1,4 @@
-"""python -m pytest tests/test_config.py"""
+"""python -m pytest tests/config/test_config.py"""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from mmclf.config import (
 from mmclf.errors import ConfigError
 from tests.trees import refusal, small_tree
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 STAGE1 = CONFIGS / "stage1.yaml"
 
 # the recipe of the report, key by key

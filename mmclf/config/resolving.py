@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import LOCAL_DIR, Config, build_config, read_yaml
-from .errors import ConfigError
+from ..errors import ConfigError
+from .reading import build_config
+from .schema import LOCAL_DIR, Config
+from .yaml_text import read_yaml
 
 ConfigLike = str | Path | Mapping[str, Any] | Config
 Overrides = str | Mapping[str, Any]
@@ -96,5 +98,5 @@ def _as_tree(config: ConfigLike) -> dict[str, Any]:
     if isinstance(config, Mapping):
         return dict(config)
     path = Path(config)
-    shipped = Path(__file__).resolve().parent.parent / path
+    shipped = Path(__file__).resolve().parents[2] / path
     return read_yaml(shipped if not path.exists() and shipped.is_file() else path)

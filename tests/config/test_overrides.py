@@ -1,6 +1,6 @@
 """Changes to a configuration.
 
-.venv/bin/python -m pytest tests/test_overrides.py
+.venv/bin/python -m pytest tests/config/test_overrides.py
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from mmclf.config import build_config, load_config, parse_overrides
 from tests.trees import refusal, small_tree
 
-STAGE1 = Path(__file__).resolve().parent.parent / "configs" / "stage1.yaml"
+STAGE1 = Path(__file__).resolve().parents[2] / "configs" / "stage1.yaml"
 
 
 def test_overrides_are_yaml_values_split_like_a_shell_line():

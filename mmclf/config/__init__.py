@@ -1,0 +1,43 @@
+"""The configuration: typed sections (schema), how they are read (reading), and what callers mean (resolving)."""
+
+from .reading import build_config, load_config, parse_overrides
+from .resolving import ConfigLike, Overrides, absolute_paths, changed_config, check_changes, name_of, resolve_config
+from .schema import (
+    HF_HUB,
+    LOCAL_DIR,
+    Config,
+    DataConfig,
+    InferConfig,
+    LearningRates,
+    ModelConfig,
+    TrainConfig,
+    check_stage,
+    known_keys,
+    stage_of,
+)
+from .yaml_text import read_yaml
+
+__all__ = [
+    "HF_HUB",
+    "LOCAL_DIR",
+    "Config",
+    "ConfigLike",
+    "DataConfig",
+    "InferConfig",
+    "LearningRates",
+    "ModelConfig",
+    "Overrides",
+    "TrainConfig",
+    "absolute_paths",
+    "build_config",
+    "changed_config",
+    "check_changes",
+    "check_stage",
+    "known_keys",
+    "load_config",
+    "name_of",
+    "parse_overrides",
+    "read_yaml",
+    "resolve_config",
+    "stage_of",
+]

@@ -1,0 +1,212 @@
+"""The configuration: four typed sections.
+
+Precedence, lowest first: the defaults here, the YAML file, the overrides. What differs between the stages
+(`model.clip_trainable`, `train.epochs`, `train.batch_size`, `train.lrs`) has no default, so that a file
+always states it. Unknown keys and wrong types are errors that name the key.
+"""
+
+import hashlib
+import json
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from ..errors import ConfigError
+from .yaml_text import Dumper
+
+# of `model.name`: a folder, and a repository of the hub
+LOCAL_DIR, HF_HUB = "local-dir:", "hf-hub:"
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Only:
+    """Marks a key that one stage alone applies; the other refuses another value than the default.
+
+    Attributes:
+        stage: "stage1" or "stage2".
+        what: what the key is for, as the end of "is for".
+        otherwise: the value that it must have elsewhere; the default where there is one.
+    """
+
+    stage: str
+    what: str
+    otherwise: Any = None
+
+
+class Section(BaseModel):
+    """Base of the sections: immutable, no key that isn't declared, and no `true` or "5" where a number is meant."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataConfig(Section):
+    """Where things are in the table, and what the towers are shown of it."""
+
+    id_col: str = "id"
+    # None: `categories`, else `label`
+    label_col: str | None = None
+    # None: `title` and `description` (those that exist), else `text`
+    text_cols: list[str] | None = None
+    # a column that wins over the stratified split, where the table has it
+    fold_col: str = "fold"
+    # rows of one group never lie on both sides of a fold: a column, or a CSV of `id,group`
+    group_col: str | None = None
+    groups_csv: str | None = None
+    img_size: Annotated[int, Field(ge=16, le=2048)] = 224
+    max_len: Annotated[int, Field(ge=3, le=8192)] = 77
+    multi_image_mode: Literal["first", "random", "mean_pool"] = "first"
+    on_bad_image: Literal["placeholder", "error"] = "placeholder"
+    # decode large JPEGs at a fraction of their size (never below twice what is needed)
+    fast_jpeg: bool = True
+    # None: chosen by the machine
+    num_workers: Annotated[int, Field(ge=0, le=256)] | None = None
+
+
+class ModelConfig(Section):
+    """The backbone (an open_clip name and weight tag, or `local-dir:PATH`) and the head."""
+
+    name: str = "ViT-L-14-quickgelu"
+    # None: random weights (tests and benchmarks); ignored by open_clip for `local-dir:` and `hf-hub:`
+    pretrained: str | None = "openai"
+    hidden_dim: Count = 512
+    dropout: Share = 0.1
+    clip_trainable: bool
+
+
+class LearningRates(Section):
+    """Peak learning rate of each module."""
+
+    image_encoder: Annotated[Rate, Only("stage2", "training the towers", otherwise=0.0)]
+    text_encoder: Annotated[Rate, Only("stage2", "training the towers", otherwise=0.0)]
+    head: Rate
+
+
+class TrainConfig(Section):
+    """The optimisation of one fold, and how the folds are cut."""
+
+    epochs: Count
+    batch_size: Count
+    lrs: LearningRates
+    weight_decay: Rate = 0.01
+    warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    label_smoothing: Share = 0.0
+    grad_accum: Count = 1
+    early_stop_patience: Count = 2
+    # random crops of each picture that the epochs take in turn. None: as many as epochs; 0: the eval view
+    views: Annotated[
+        Annotated[int, Field(ge=0, le=1000)] | None,
+        Only("stage1", "stored features; stage 2 crops each picture anew in every epoch"),
+    ] = None
+    # the fastest safe precision of the machine
+    amp: bool = True
+    compile: bool = False
+    grad_checkpointing: Annotated[bool, Only("stage2", "training the towers")] = False
+    patch_dropout: Annotated[Share, Only("stage2", "training the towers")] = 0.0
+    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+
+
+class InferConfig(Section):
+    """How checkpoints are applied to new rows."""
+
+    batch_size: Count = 64
+    # mean with the horizontal flip
+    tta: bool = True
+    # mean over these sizes of the pictures; None: data.img_size alone
+    img_sizes: Annotated[list[Annotated[int, Field(ge=16, le=2048)]], Field(min_length=1)] | None = None
+
+
+class Config(Section):
+    """The whole configuration of a run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig
+    train: TrainConfig
+    infer: InferConfig = InferConfig()
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted key -> value, in the order of declaration."""
+        return dict(flatten(self.model_dump(mode="json")))
+
+    def fingerprint(self) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical JSON form."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_yaml(self) -> str:
+        """The configuration as a YAML document that `load_config` reads back."""
+        text: str = yaml.dump(self.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True)
+        return text
+
+
+def check_stage(config: Config, stage: str, source: str) -> None:
+    """The configuration is one for this stage.
+
+    Args:
+        config: resolved.
+        stage: "stage1" or "stage2".
+        source: where it comes from, for the message.
+
+    Raises:
+        ConfigError: `model.clip_trainable` is that of the other stage, or a key is set that this one doesn't apply.
+    """
+    trains = stage == "stage2"
+    if config.model.clip_trainable != trains:
+        found = str(config.model.clip_trainable).lower()
+        but = "stage 2 trains the towers" if trains else "stage 1 keeps the towers frozen"
+        raise ConfigError(f"{source}: model.clip_trainable is {found}, but {but}")
+    here = stage.replace("stage", "stage ")
+    for key, field, value in _fields(config):
+        for mark in field.metadata:
+            default = mark.otherwise if isinstance(mark, Only) and field.is_required() else field.default
+            if isinstance(mark, Only) and mark.stage != stage and value != default:
+                raise ConfigError(
+                    f"{source}: {key}: found {json.dumps(value)}, but it is for {mark.what}; {here} leaves it at "
+                    f"{json.dumps(default)}"
+                )
+
+
+def stage_of(key: str) -> str:
+    """The stage that alone applies a key such as `train.views`; "" where both do."""
+    kind: Any = Config
+    *sections, name = key.split(".")
+    for section in sections:
+        kind = kind.model_fields[section].annotation
+    return next((mark.stage for mark in kind.model_fields[name].metadata if isinstance(mark, Only)), "")
+
+
+def _fields(section: Section, prefix: str = "") -> typing.Iterator[tuple[str, FieldInfo, Any]]:
+    """Dotted name, declaration and value of each key."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _fields(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field, value
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+    """Dotted key and value of each leaf of nested mappings."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """Dotted names of all keys and sections, in the order of declaration."""
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
