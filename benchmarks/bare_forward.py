@@ -14,10 +14,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from mmclf.data.batches import Loader, RowDataset
 from mmclf.data.catalog import read_catalog
 from mmclf.data.images import flip
 from mmclf.data.pictures import Pictures
+from mmclf.data.row_batches import Loader, RowDataset
 from mmclf.model.checkpoint import build_head, load_head
 from mmclf.model.classifier import Classifier
 from mmclf.records import runs

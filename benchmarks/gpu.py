@@ -23,10 +23,10 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmclf.config import build_config
-from mmclf.data.batches import Batch, Loader, RowDataset
 from mmclf.data.catalog import Catalog
 from mmclf.data.images import draft_side
 from mmclf.data.pictures import Pictures
+from mmclf.data.row_batches import Batch, Loader, RowDataset
 from mmclf.data.rows import Rows
 from mmclf.model.backbone import Backbone
 from mmclf.model.checkpoint import build_head

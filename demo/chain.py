@@ -13,7 +13,7 @@ import pandas as pd
 
 from mmclf.errors import RunError
 from mmclf.records import registry, runs, tracking
-from mmclf.records.names import CHAMPION, MODELS, Metric
+from mmclf.records.vocabulary import CHAMPION, MODELS, Metric
 from mmclf.runtime import environment
 from mmclf.runtime.progress import clock, say
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .workflows.batch import batch
     from .workflows.ensemble import ensemble
     from .workflows.infer import infer
-    from .workflows.model import load
+    from .workflows.loaded_model import load
     from .workflows.register import register
     from .workflows.stage1 import stage1
     from .workflows.stage2 import stage2
@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'mmclf' has no attribute {name!r}")
     from importlib import import_module
 
-    place = {"MmclfError": "errors", "load": "workflows.model"}.get(name, f"workflows.{name}")
+    place = {"MmclfError": "errors", "load": "workflows.loaded_model"}.get(name, f"workflows.{name}")
     return getattr(import_module(f".{place}", __name__), name)
 
 

@@ -7,10 +7,10 @@ import torch
 
 from mmclf.config import build_config
 from mmclf.data.rows import Rows
-from mmclf.model.encoder import Encoder
+from mmclf.model.frozen_encoder import Encoder
 from mmclf.model.towers import LazyBackbone
 from mmclf.runtime.device import Precision
-from mmclf.training.features import TableFeatures
+from mmclf.training.feature_loader import TableFeatures
 
 FLOAT32 = Precision(None, False, "test")
 CPU = torch.device("cpu")

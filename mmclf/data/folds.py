@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from ..errors import FoldError
 from .catalog import Catalog, digest_rows
@@ -71,6 +70,8 @@ def assign_folds(catalog: Catalog, count: int, seed: int) -> np.ndarray:
             f"{catalog.name}: {len(short)} of {len(rows_of)} classes have fewer rows than the {count} folds: "
             f"{listed}; {fewer}add rows, or merge or leave out these classes"
         )
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # takes a second; mistakes come before
+
     # rows in the order of their ids, so that a reshuffled table gives the same folds
     order = sorted(range(len(labels)), key=lambda row: catalog.ids[row])
     ordered = [labels[row] for row in order]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..config import LearningRates
-from ..data.batches import Batch
+from ..data.row_batches import Batch
 from ..runtime.device import Precision, encoding_batch
 from .pooling import mean_by_row
 

@@ -8,7 +8,7 @@ from ..config import HF_HUB, LOCAL_DIR, Config
 from ..evaluation.crossvalidation import Figures
 from ..evaluation.metrics import per_class
 from ..evaluation.probabilities import ProbabilityTable
-from .names import CHAMPION, MODELS
+from .vocabulary import CHAMPION, MODELS
 
 # classes that the card lists; the run's oof.parquet has them all
 MOST_CLASSES = 100

@@ -16,7 +16,7 @@ from ..model.checkpoint import Checkpoint
 from ..runtime.progress import say
 from ..scoring.cost import Cost, CostMeter
 from . import runs
-from .names import CV, Artifact, Metric, Tag, show_backbone
+from .vocabulary import CV, Artifact, Metric, Tag, show_backbone
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Candidate:
         return show_backbone(identity.name, identity.pretrained)
 
     def value(self, metric: str) -> float:
-        """One of names.py's METRICS."""
+        """One of vocabulary.py's METRICS."""
         return float(asdict(self.figures)[metric.removeprefix(CV)])
 
     def tags(self) -> dict[Tag, str]:

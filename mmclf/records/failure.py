@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..runtime import environment
-from .names import Tag
+from .vocabulary import Tag
 
 
 def note_failure(message: str) -> None:

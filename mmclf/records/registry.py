@@ -14,8 +14,8 @@ from mlflow.tracking import MlflowClient
 
 from ..errors import RegistryError
 from ..scoring.bundle import BUNDLE, Bundle, open_bundle
-from .names import CHAMPION, DEFAULT_NAME, MODELS, PREVIOUS, Tag
 from .runs import download_folder, local_path, quiet_mlflow
+from .vocabulary import CHAMPION, DEFAULT_NAME, MODELS, PREVIOUS, Tag
 
 # what the registry says of a model with this name as a whole
 ABOUT = (

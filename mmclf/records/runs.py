@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from ..errors import RunError
 from ..model.checkpoint import META, Checkpoint, open_checkpoint
 from ..runtime import environment
-from .names import CONFIG_PREFIX, Artifact, Tag
+from .vocabulary import CONFIG_PREFIX, Artifact, Tag
 
 
 def connect() -> MlflowClient:

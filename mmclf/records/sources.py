@@ -12,7 +12,7 @@ from ..errors import ConfigError, RunError
 from ..model.checkpoint import Checkpoint
 from ..runtime.progress import say
 from . import registry, runs
-from .names import CHAMPION, DEFAULT_MODEL, DEFAULT_NAME, MODELS, Tag
+from .vocabulary import CHAMPION, DEFAULT_MODEL, DEFAULT_NAME, MODELS, Tag
 
 # keys that models which score together must agree on
 SHARED = ("data.multi_image_mode", "data.text_cols")

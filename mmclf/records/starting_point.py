@@ -8,8 +8,8 @@ from mlflow.tracking import MlflowClient
 
 from ..config import Config
 from ..errors import RunError
-from .names import Tag
 from .runs import current_experiment, fold_checkpoints, get_stage_run, newest_runs, run_config
+from .vocabulary import Tag
 
 Candidates = list[Run]  # the newest first
 # settings that must be equal

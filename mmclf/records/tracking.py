@@ -1,7 +1,7 @@
 """What is kept in MLflow: runs of the stages, of infer, ensemble and register. How they are found: runs.py.
 
 A stage is a parent run with one child run per fold. `mlflow run` makes the parent before the script starts
-(MLFLOW_RUN_ID); elsewhere it is made here. Runs are recognised by their tags: names.py.
+(MLFLOW_RUN_ID); elsewhere it is made here. Runs are recognised by their tags: vocabulary.py.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ from ..runtime import environment
 from ..store.files import atomic_path
 from ..training.history import curves, write_history, write_tensorboard
 from ..training.loop import EpochResult
-from .names import CONFIG_PREFIX, Artifact, Metric, Tag, show_backbone
 from .runs import artifact_path, finished_folds, get_run
+from .vocabulary import CONFIG_PREFIX, Artifact, Metric, Tag, show_backbone
 
 # MLflow cuts longer parameter values off by an error
 MAX_PARAM = 6000

@@ -15,11 +15,11 @@ import torch
 
 from ..config import DataConfig, InferConfig
 from ..data.images import Transform
-from ..data.pixels import PixelSpool
+from ..data.pixel_spool import PixelSpool
 from ..data.rows import Rows
 from ..data.text import Tokens
 from ..data.views import EVAL, views_of_row
-from ..model.encoder import Encoder
+from ..model.frozen_encoder import Encoder
 from ..runtime.progress import track
 from ..runtime.speed import Ledger, Stopwatch
 from .fold_models import FoldModels, Pass

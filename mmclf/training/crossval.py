@@ -10,8 +10,8 @@ from ..data.folds import Split
 from ..evaluation.probabilities import ProbabilityTable
 from ..model.checkpoint import CheckpointMeta, save_checkpoint
 from ..model.identity import BackboneSpec
+from .fold_task import FoldTask
 from .loop import EpochResult, fit
-from .task import FoldTask
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,15 @@ import numpy as np
 import torch
 
 from ..config import Config
-from ..data.batches import Loader, RowDataset
 from ..data.folds import Split
 from ..data.images import draft_side
 from ..data.pictures import Pictures
+from ..data.row_batches import Loader, RowDataset
 from ..data.text import Tokens
 from ..model.identity import BackboneSpec
 from ..runtime.device import pick_workers
 from ..runtime.distributed import World
-from .features import FeatureLoader, TableFeatures
+from .feature_loader import FeatureLoader, TableFeatures
 
 
 def tower_loaders(

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from ..data.batches import NO_TARGET
 from ..errors import TrainingError
 from ..evaluation.metrics import top_k
 from ..runtime.progress import track
 from ..runtime.seeds import seed_everything
 from ..runtime.speed import Stopwatch, peak_memory
-from .task import FoldTask
+from .fold_task import FoldTask
+from .loss import held_out_loss, training_loss
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def fit(task: FoldTask) -> Iterator[EpochResult]:
         yield EpochResult(
             epoch=epoch,
             train_loss=train_loss,
-            val_loss=_cross_entropy(probabilities, targets),
+            val_loss=held_out_loss(probabilities, targets),
             val_top1=top1,
             val_top3=top_k(probabilities, targets, 3),
             learning_rates=rates,
@@ -198,9 +197,7 @@ def _train_epoch(
         moved = batch.to(device)
         with contextlib.nullcontext() if is_step else world.no_sync(wrapped):
             logits = wrapped(moved)
-            loss = F.cross_entropy(
-                logits, moved.targets, label_smoothing=config.label_smoothing, reduction="sum", ignore_index=NO_TARGET
-            )
+            loss = training_loss(logits, moved.targets, config.label_smoothing)
             # the wrapped model averages over the processes, whose batches are parts of one
             optimisation.scaler.scale(loss * (world.size / nominal)).backward()  # type: ignore[no-untyped-call]
         total += loss.detach().to(total.device)
@@ -210,9 +207,3 @@ def _train_epoch(
             rates = optimisation.step(nominal / pending if pending < nominal else 1)
             pending = 0
     return float(world.sum(total)) / len(loader.rows), rates
-
-
-def _cross_entropy(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Mean of -log p(true class); probabilities are kept from zero by float32's smallest number."""
-    picked = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-    return float(-np.log(np.maximum(picked, np.finfo(np.float32).tiny)).mean())

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from ..records.names import DEFAULT_MODEL, MODELS, Metric, Tag
+from ..records.vocabulary import DEFAULT_MODEL, MODELS, Metric, Tag
 from ..runtime.progress import clock, say
 from .results import BatchRun
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..records.names import Artifact, Metric, Tag
+from ..records.vocabulary import Artifact, Metric, Tag
 from ..runtime.progress import say
 from .results import ScoringRun
 

@@ -12,12 +12,12 @@ from ..config import Config
 from ..data.folds import Split
 from ..model.identity import BackboneSpec
 from ..records import tracking
-from ..records.names import Tag
+from ..records.vocabulary import Tag
 from ..runtime.distributed import World
 from ..runtime.progress import clock, say
 from ..training.crossval import train_fold
+from ..training.fold_task import FoldTask
 from ..training.loop import EpochResult
-from ..training.task import FoldTask
 from .results import StageRun
 from .tables import say_unreadable
 

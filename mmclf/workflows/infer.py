@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import ConfigLike, Overrides, check_changes
-from ..records.names import Artifact, Metric, Tag
+from ..records.vocabulary import Artifact, Metric, Tag
 from ..runtime.progress import clock, say
 from .results import ScoringRun
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..config import Overrides, check_changes
 from ..errors import ConfigError
-from ..records.names import CHAMPION, DEFAULT_NAME, METRICS, MODELS, Metric, Tag
+from ..records.vocabulary import CHAMPION, DEFAULT_NAME, METRICS, MODELS, Metric, Tag
 from ..runtime.progress import say
 from .results import Registration
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..records.names import Artifact
+from ..records.vocabulary import Artifact
 
 if TYPE_CHECKING:
     from pathlib import Path

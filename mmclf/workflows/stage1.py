@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 from ..config import Config, ConfigLike, Overrides, check_stage, name_of, resolve_config
 from ..errors import ConfigError
-from ..records.names import Metric, Tag
+from ..records.vocabulary import Metric, Tag
 from ..runtime import environment
 from ..runtime.progress import say
 from .results import StageRun
 
 if TYPE_CHECKING:
     from ..data.folds import Split
-    from ..training.task import FoldTask
+    from ..training.fold_task import FoldTask
     from .tables import Table
 
 
@@ -52,15 +52,15 @@ def stage1(
 def _train(config: Config, split: "Split", chosen: list[int]) -> StageRun:
     from ..model.checkpoint import build_head
     from ..model.classifier import HeadModel
-    from ..model.encoder import Encoder
+    from ..model.frozen_encoder import Encoder
     from ..model.towers import LazyBackbone
     from ..records import runs
     from ..runtime.device import allow_tf32, pick_device, pick_precision
     from ..runtime.seeds import seed_everything
     from ..store.cache import open_cache
-    from ..training.features import TableFeatures
+    from ..training.feature_loader import TableFeatures
+    from ..training.fold_task import FoldTask
     from ..training.loaders import feature_loaders
-    from ..training.task import FoldTask
     from .fold_training import StageJob, train_folds
     from .tables import say_truncated
 

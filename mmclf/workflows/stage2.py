@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..config import Config, ConfigLike, Overrides, check_stage, name_of, resolve_config
 from ..errors import RunError
-from ..records.names import Metric, Tag
+from ..records.vocabulary import Metric, Tag
 from ..runtime import environment
 from ..runtime.progress import say
 from .results import StageRun
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..model.backbone import Backbone
     from ..records.starting_point import Candidates
     from ..runtime.distributed import World
-    from ..training.task import FoldTask
+    from ..training.fold_task import FoldTask
     from .tables import Table
 
 
@@ -104,8 +104,8 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
     from ..records import runs
     from ..records.starting_point import Wanted, choose_start
     from ..runtime.device import allow_tf32, pick_device, pick_precision
+    from ..training.fold_task import FoldTask
     from ..training.loaders import tower_loaders
-    from ..training.task import FoldTask
     from .fold_training import StageJob, train_folds
     from .tables import choose_folds, say_truncated
 

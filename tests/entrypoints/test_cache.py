@@ -13,7 +13,7 @@ import torch
 
 from entrypoints import cache as module
 from mmclf.data.views import EVAL
-from mmclf.model.encoder import Encoder
+from mmclf.model.frozen_encoder import Encoder
 from mmclf.model.towers import LazyBackbone
 from mmclf.runtime.device import Precision
 from mmclf.store.cache import open_cache

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
 from mmclf.evaluation.comparison import METRICS as COMPARED
 from mmclf.evaluation.crossvalidation import Figures, figures_of
 from mmclf.evaluation.probabilities import ProbabilityTable
-from mmclf.records.names import CV, METRICS, Metric
+from mmclf.records.vocabulary import CV, METRICS, Metric
 
 CLASSES = ("a", "b", "c", "d", "e")
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmclf.config import LearningRates
-from mmclf.data.batches import Batch
+from mmclf.data.row_batches import Batch
 from mmclf.model.classifier import Classifier, Head, mean_by_row
 from mmclf.runtime.device import Precision
 from tests.conftest import MAX_LEN, SIZE

@@ -16,7 +16,7 @@ import numpy as np, torch
 from PIL import Image
 from pathlib import Path
 from mmclf.model.loading import load_backbone
-from mmclf.data.batches import Loader, RowDataset
+from mmclf.data.row_batches import Loader, RowDataset
 from mmclf.data.catalog import read_catalog
 from mmclf.model.checkpoint import build_head
 from mmclf.config import load_config
@@ -24,7 +24,7 @@ from mmclf.runtime.device import pick_device, pick_precision
 from mmclf.model.classifier import Classifier
 from mmclf.data.pictures import Pictures
 from mmclf.training.loop import fit
-from mmclf.training.task import FoldTask
+from mmclf.training.fold_task import FoldTask
 
 stage, folder = sys.argv[1], Path(sys.argv[2])
 config = load_config(f"configs/{stage}.yaml", "model.pretrained=null train.epochs=1")

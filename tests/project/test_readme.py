@@ -16,7 +16,7 @@ import yaml
 
 import mmclf
 from mmclf.config import known_keys, stage_of
-from mmclf.workflows.model import Model
+from mmclf.workflows.loaded_model import Model
 from mmclf.workflows.results import StageRun
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from mmclf.errors import ComparisonError, RunError
 from mmclf.evaluation.crossvalidation import figures_of
 from mmclf.evaluation.probabilities import ProbabilityTable
 from mmclf.records.champion import Candidate, check_comparable, check_same_split, choose_best, is_the_same, judge, weigh
-from mmclf.records.names import Metric, Tag
+from mmclf.records.vocabulary import Metric, Tag
 from mmclf.scoring.cost import Cost
 
 CLASSES = ("a", "b", "c", "d")

@@ -11,8 +11,8 @@ import pytest
 from mmclf.config import build_config
 from mmclf.errors import RunError
 from mmclf.records import starting_point
-from mmclf.records.names import CONFIG_PREFIX, Tag
 from mmclf.records.starting_point import Wanted, choose_start, find_data, why_not
+from mmclf.records.vocabulary import CONFIG_PREFIX, Tag
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from mmclf.data.views import EVAL
 from mmclf.errors import CheckpointError, PictureError
 from mmclf.model import loading
 from mmclf.model.backbone import Backbone
-from mmclf.model.encoder import Encoder
+from mmclf.model.frozen_encoder import Encoder
 from mmclf.model.towers import LazyBackbone
 from mmclf.scoring import fold_models
 from mmclf.scoring import predict as module

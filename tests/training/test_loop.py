@@ -12,15 +12,15 @@ from sklearn.metrics import log_loss
 from transformers import get_linear_schedule_with_warmup
 
 from mmclf.config import build_config
-from mmclf.data.batches import Loader, RowDataset
 from mmclf.data.pictures import Pictures
+from mmclf.data.row_batches import Loader, RowDataset
 from mmclf.errors import TrainingError
 from mmclf.model.checkpoint import build_head
 from mmclf.model.classifier import Classifier
 from mmclf.runtime.device import Precision
 from mmclf.runtime.seeds import seed_everything
+from mmclf.training.fold_task import FoldTask
 from mmclf.training.loop import EpochResult, fit, linear_schedule
-from mmclf.training.task import FoldTask
 from tests.conftest import MAX_LEN
 
 CPU = torch.device("cpu")

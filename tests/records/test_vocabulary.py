@@ -1,6 +1,6 @@
-"""Everything that a chain records is declared in names.py.
+"""Everything that a chain records is declared in vocabulary.py.
 
-.venv/bin/python -m pytest tests/records/test_names.py
+.venv/bin/python -m pytest tests/records/test_vocabulary.py
 """
 
 import re
@@ -10,7 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import mmclf
-from mmclf.records.names import CONFIG_PREFIX, Metric, Tag, Word, show_backbone
+from mmclf.records.vocabulary import CONFIG_PREFIX, Metric, Tag, Word, show_backbone
 from mmclf.training.history import curves
 from mmclf.training.loop import EpochResult
 from tests.stages import tree_of

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ..data.batches import EpochSampler
+from ..data.row_batches import EpochSampler
 from ..data.rows import Rows
 from ..data.views import EVAL
 from ..model.classifier import FeatureBatch
-from ..model.encoder import Encoder
+from ..model.frozen_encoder import Encoder
 
 
 class TableFeatures:

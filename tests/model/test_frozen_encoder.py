@@ -1,6 +1,6 @@
 """Stored features: training on them is training on the towers, and nothing is computed twice.
 
-.venv/bin/python -m pytest tests/model/test_encoder.py
+.venv/bin/python -m pytest tests/model/test_frozen_encoder.py
 """
 
 import copy
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from mmclf.data.batches import Loader, RowDataset
 from mmclf.data.folds import Split
 from mmclf.data.pictures import Pictures
+from mmclf.data.row_batches import Loader, RowDataset
 from mmclf.data.rows import Rows
 from mmclf.data.views import EVAL
 from mmclf.errors import PictureError
-from mmclf.model import encoder as module
+from mmclf.model import frozen_encoder as module
 from mmclf.model.backbone import Backbone
 from mmclf.model.checkpoint import build_head
 from mmclf.model.classifier import Classifier, HeadModel
@@ -27,9 +27,9 @@ from mmclf.runtime.device import Precision
 from mmclf.runtime.seeds import seed_everything
 from mmclf.store.cache import Cache
 from mmclf.training.crossval import train_fold
-from mmclf.training.features import FeatureLoader
+from mmclf.training.feature_loader import FeatureLoader
+from mmclf.training.fold_task import FoldTask
 from mmclf.training.loaders import feature_loaders, tower_loaders
-from mmclf.training.task import FoldTask
 from tests.features import CPU, FLOAT32, configure, lazy, make, part_of
 
 
@@ -344,7 +344,7 @@ def test_two_processes_at_once_get_the_same_features(shop, clip_folder, cache):
         "from mmclf.data.catalog import read_catalog\n"
         "from mmclf.config import DataConfig\n"
         "from mmclf.runtime.device import Precision\n"
-        "from mmclf.model.encoder import Encoder\n"
+        "from mmclf.model.frozen_encoder import Encoder\n"
         "from mmclf.model.towers import LazyBackbone\n"
         "torch.set_num_threads(1)\n"
         "cache, data = Cache(Path(sys.argv[1]), 10**9), DataConfig(img_size=32, max_len=16)\n"

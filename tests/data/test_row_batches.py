@@ -1,4 +1,4 @@
-"""python -m pytest tests/data/test_batches.py"""
+"""python -m pytest tests/data/test_row_batches.py"""
 
 from dataclasses import replace
 
@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mmclf.data.batches import NO_TARGET, EpochSampler, Loader, RowDataset, Sample
 from mmclf.data.images import Transform
 from mmclf.data.pictures import Pictures
+from mmclf.data.row_batches import NO_TARGET, EpochSampler, Loader, RowDataset, Sample
 from mmclf.data.rows import Rows
 from mmclf.data.text import Tokens, text_batches
 from mmclf.data.views import EVAL

@@ -22,13 +22,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..config import DataConfig
-from ..data.batches import ahead, unreadable
 from ..data.images import draft_side
 from ..data.images import flip as mirrored
+from ..data.picture_batches import Shot, ShotBatch, ShotDataset, stack_shots
 from ..data.pictures import Pictures
-from ..data.pixels import PixelSpool
+from ..data.pixel_spool import PixelSpool
+from ..data.row_batches import ahead, unreadable
 from ..data.rows import Rows
-from ..data.shots import Shot, ShotBatch, ShotDataset, stack_shots
 from ..data.text import LENGTH_STEP, Tokens, text_batches
 from ..data.views import EVAL, View, views_of_row
 from ..errors import PictureError

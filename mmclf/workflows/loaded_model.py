@@ -9,7 +9,7 @@ import numpy as np
 
 from ..config import Overrides, check_changes
 from ..errors import RowError, TableError
-from ..records.names import DEFAULT_MODEL
+from ..records.vocabulary import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import pandas as pd
