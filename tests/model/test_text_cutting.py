@@ -67,7 +67,9 @@ def test_the_gradients_are_those_of_padded_texts(tmp_path, kind):
         gradients.append(found)
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-4, atol=1e-5, msg=name)
+        # some of these random towers have gradients in the hundreds, whose small neighbours are rounded as coarsely
+        coarse = 1e-6 * max(10.0, float(gradient.abs().max()))
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-4, atol=coarse, msg=name)
 
 
 @pytest.mark.parametrize("kind", sorted(WHOLE))
