@@ -42,6 +42,6 @@ def part_of(catalog, positions):
             [rows.ids[row] for row in positions],
             [rows.texts[row] for row in positions],
             [rows.pictures[row] for row in positions],
-            rows.source,
+            rows.picture_source,
         ),
     )

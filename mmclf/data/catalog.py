@@ -63,7 +63,7 @@ class Catalog:
     @property
     def image_root(self) -> Path:
         """The folder of the pictures."""
-        return Path(str(self.rows.source))
+        return Path(str(self.rows.picture_source))
 
     @property
     def classes(self) -> tuple[str, ...]:

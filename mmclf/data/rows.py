@@ -13,17 +13,17 @@ class Rows:
         ids: unique strings.
         texts: the text of each row, `""` where there is none.
         pictures: names of each row's pictures, the first one first; empty where there is none.
-        source: where the bytes of the pictures are: a folder of files with these names, or contents by name.
+        picture_source: where the bytes of the pictures are: a folder of files with these names, or contents by name.
     """
 
     ids: list[str]
     texts: list[str]
     pictures: list[tuple[str, ...]]
-    source: Path | Mapping[str, bytes]
+    picture_source: Path | Mapping[str, bytes]
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def slice(self, start: int, stop: int) -> "Rows":
         """The rows from position `start` to before `stop`."""
-        return Rows(self.ids[start:stop], self.texts[start:stop], self.pictures[start:stop], self.source)
+        return Rows(self.ids[start:stop], self.texts[start:stop], self.pictures[start:stop], self.picture_source)

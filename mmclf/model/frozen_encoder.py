@@ -141,7 +141,7 @@ class Encoder:
             BackboneError: the towers are needed and can't be loaded.
         """
         watch = Stopwatch()
-        source = Pictures(rows.source, self._towers.spec.transform, draft=self._draft)
+        source = Pictures(rows.picture_source, self._towers.spec.transform, draft=self._draft)
         views = [views_of_row(rows, row, epoch, self._data.multi_image_mode, self._seed) for row in range(len(rows))]
         content = self._contents(source, [view for of_row in views for view in of_row])
         shots: list[Shot] = [Shot(None)]

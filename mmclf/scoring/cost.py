@@ -84,5 +84,5 @@ def _draw_rows() -> Rows:
         ids=[str(row) for row in range(ROWS)],
         texts=[" ".join(["product"] * WORDS)] * ROWS,
         pictures=[(name,) for name in contents],
-        source=contents,
+        picture_source=contents,
     )

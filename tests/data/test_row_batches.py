@@ -51,7 +51,7 @@ def make_tokens(count) -> Tokens:
 
 def make_loader(catalog, rows=None, *, mode="first", seed=42, targets=None, batch_size=3, num_workers=0, **options):
     return Loader(
-        RowDataset(catalog, Pictures(catalog.source, TRANSFORM), mode, seed),
+        RowDataset(catalog, Pictures(catalog.picture_source, TRANSFORM), mode, seed),
         make_tokens(len(catalog)),
         np.zeros(len(catalog), dtype=np.int64) if targets is None else targets,
         np.arange(len(catalog)) if rows is None else np.array(rows),

@@ -176,7 +176,7 @@ def test_other_folds_seeds_and_tables_reuse_what_is_the_same(catalog, tree, cach
             [rows.ids[row] for row in half],
             [rows.texts[row] for row in half],
             [rows.pictures[row] for row in half],
-            rows.source,
+            rows.picture_source,
         ),
     )
     other = make(part, config, cache)
