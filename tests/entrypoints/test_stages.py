@@ -5,43 +5,22 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 
 from entrypoints import ensemble, infer, stage1, stage2
 from mmclf.evaluation.probabilities import read_table
 from mmclf.records.runs import artifact_path, fold_checkpoints
-from tests.stages import write_tree
+from tests.stages import Project
 from tests.stores import mlflow_store
 
 STAGES = {"stage1": stage1, "stage2": stage2, "infer": infer, "ensemble": ensemble}
-
-
-class Project:
-    """A folder with configurations, a shop and an MLflow store, and the entry points called in it."""
-
-    def __init__(self, folder: Path, shop, tree) -> None:
-        self.folder, self.shop = folder, shop
-        for stage in ("stage1", "stage2"):
-            write_tree(folder / f"{stage}.yaml", stage, tree)
-        self.train = ["--csv", str(shop.train_csv), "--images", str(shop.images)]
-        self.test = ["--csv", str(shop.test_csv), "--images", str(shop.images)]
-
-    @property
-    def client(self) -> MlflowClient:
-        return MlflowClient()
-
-    def command(self, stage: str, *options: str) -> list[str]:
-        config = ["--config", str(self.folder / f"{stage}.yaml")] if stage.startswith("stage") else []
-        return [*config, *options]
 
 
 @pytest.fixture(scope="module")
