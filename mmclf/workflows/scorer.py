@@ -9,9 +9,13 @@ from ..data.rows import Rows
 from ..model.checkpoint import CheckpointMeta
 from ..records.sources import Source
 from ..runtime.device import Precision, allow_tf32, pick_device, pick_precision
-from ..scoring.fold_models import FoldModels, members_of
+from ..runtime.progress import say
+from ..scoring.fold_models import FoldModels, Member, members_of
 from ..scoring.predict import Scoring
-from ..store.cache import open_cache
+from ..store.cache import GIB, Cache, open_cache
+
+# of the cache that the features of one table may take; those of training are worth more
+SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,22 @@ def score_with(sources: Sequence[Source], rows: Rows) -> Scorer:
     device = pick_device()
     allow_tf32(device)
     precision = pick_precision(device, config.train.amp)
-    models = FoldModels(members, device=device, precision=precision, cache=open_cache())
+    models = FoldModels(members, device=device, precision=precision, cache=_cache_for(rows, members))
     sizes = list(dict.fromkeys(member.img_size for member in members))
     scoring = Scoring(rows, models, config.data, config.infer)
     return Scorer(scoring, sources[0].checkpoints[0].meta, sizes, device, precision)
+
+
+def _cache_for(rows: Rows, members: Sequence[Member]) -> Cache:
+    """The cache; for reading alone where the features of these rows would displace those of everything else."""
+    cache = open_cache()
+    widths = {m.img_size: 2 * m.checkpoint.meta.backbone.image_dim for m in members if not m.checkpoint.has_towers}
+    text_dim = members[0].checkpoint.meta.backbone.text_dim
+    needed = 4 * len(rows) * (sum(widths.values()) + text_dim) if widths else 0
+    if cache.limit and needed > SHARE * cache.limit:
+        say(
+            f"note: the features of {len(rows):,} rows would take {needed / GIB:.1f} of the cache's "
+            f"{cache.limit / GIB:.3g} GiB, so they aren't kept; MMCLF_CACHE_GIB gives it more"
+        )
+        return Cache(cache.root, 0)
+    return cache

@@ -140,6 +140,19 @@ def test_infer_gives_its_tables(model, shop):
     pd.testing.assert_frame_equal(both.probabilities, probabilities)
 
 
+def test_a_table_too_large_for_the_cache_reads_it_and_adds_nothing(trained, shop, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MMCLF_CACHE_DIR", str(tmp_path / "cache"))
+    small = {"images": shop.images, "model": trained.run_id}
+    monkeypatch.setenv("MMCLF_CACHE_GIB", "0.00001")
+    alone = mmclf.infer(shop.test_csv, **small)
+    assert f"the features of {shop.test_rows} rows would take" in capsys.readouterr().err
+    assert not list((tmp_path / "cache").glob("features/**/*.safetensors"))
+    monkeypatch.setenv("MMCLF_CACHE_GIB", "1")
+    kept = mmclf.infer(shop.test_csv, **small)
+    assert list((tmp_path / "cache").glob("features/**/*.safetensors"))
+    assert kept.probabilities.equals(alone.probabilities)
+
+
 def pixels(path) -> Image.Image:
     return Image.open(path).convert("RGB")
 
