@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmclf.config import load_config
+from mmclf.config import resolve_config
 from mmclf.errors import ConfigError
 
 
@@ -19,5 +19,5 @@ def small_tree():
 
 def refusal(path, overrides=""):
     with pytest.raises(ConfigError) as caught:
-        load_config(path, overrides)
+        resolve_config(path, overrides)
     return str(caught.value)

@@ -1,6 +1,6 @@
 """The configuration: typed sections (schema), how they are read (reading), and what callers mean (resolving)."""
 
-from .reading import build_config, load_config, parse_overrides
+from .reading import build_config, parse_overrides
 from .resolving import ConfigLike, Overrides, absolute_paths, changed_config, check_changes, name_of, resolve_config
 from .schema import (
     HF_HUB,
@@ -34,7 +34,6 @@ __all__ = [
     "check_changes",
     "check_stage",
     "known_keys",
-    "load_config",
     "name_of",
     "parse_overrides",
     "read_yaml",

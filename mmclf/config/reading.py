@@ -5,7 +5,6 @@ import difflib
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,16 +12,7 @@ from pydantic import ValidationError
 
 from ..errors import ConfigError
 from .schema import Config, flatten, known_keys
-from .yaml_text import parse_yaml, read_yaml
-
-
-def load_config(path: str | Path, overrides: str = "") -> Config:
-    """Read a YAML file and apply overrides such as `"train.epochs=3 data.img_size=336"`.
-
-    Raises:
-        ConfigError: the file can't be read, or a key or value of it, or of the overrides, can't be used.
-    """
-    return build_config(read_yaml(Path(path)), overrides, source=str(path))
+from .yaml_text import parse_yaml
 
 
 def build_config(

@@ -22,7 +22,7 @@ def resolve_config(config: ConfigLike, overrides: Overrides = "") -> Config:
         overrides: `"train.epochs=3"` or `{"train.epochs": 3}`.
 
     Raises:
-        ConfigError: see `load_config`.
+        ConfigError: the file can't be read, or a key or value of it, or of the overrides, can't be used.
     """
     tree = _as_tree(config)
     return absolute_paths(build_config(tree, overrides, source=name_of(config)))

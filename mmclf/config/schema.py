@@ -142,7 +142,7 @@ class Config(Section):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_yaml(self) -> str:
-        """The configuration as a YAML document that `load_config` reads back."""
+        """The configuration as a YAML document that `resolve_config` reads back."""
         text: str = yaml.dump(self.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True)
         return text
 

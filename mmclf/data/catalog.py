@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ..config import DataConfig
 from ..errors import PictureError, TableError
 from .picture_matching import in_order, is_picture, normal_form, possible_owners
 from .rows import Rows
+from .table import Table, TableLike, local_path, open_table
 
 # what pandas.read_csv reads as missing by default (its documented list); in texts only: "NA" is a fine id
 MISSING = frozenset(
@@ -97,14 +97,11 @@ class Catalog:
         return counts
 
 
-def read_catalog(
-    table: str | Path | pd.DataFrame, images: str | Path, config: DataConfig, *, training: bool
-) -> Catalog:
+def read_catalog(table: TableLike, images: str | Path, config: DataConfig, *, training: bool) -> Catalog:
     """Read and check a table and its picture folder.
 
     Args:
-        table: a CSV with a header, UTF-8; compressed if its name says so (`.gz`, `.zip`, ...). Or a data frame, whose
-            cells are read as the same table would be from a CSV: as strings, missing ones as empty.
+        table: a CSV or a data frame; see `open_table`.
         images: the folder of pictures (not searched below its first level).
         config: names of the columns; `None` there means inferred.
         training: labels, groups and folds are read, and a missing label is an error.
@@ -115,26 +112,21 @@ def read_catalog(
         TableError: the table, a column or a row of it can't be used.
         PictureError: the folder doesn't exist, or no picture in it belongs to any row.
     """
-    if isinstance(table, pd.DataFrame):
-        path, place = None, Path("data frame")
-        frame = _as_strings(table)
-    else:
-        path = place = local_path(table, "--csv")
-        frame = read_table(place)
+    opened = open_table(table)
     root = local_path(images, "--images")
-    ids = _read_ids(place, frame, config.id_col)
-    text_cols = _text_columns(place, frame, config.text_cols)
-    fields = [frame[column].tolist() for column in text_cols]
+    ids = read_ids(opened, config.id_col)
+    text_cols = _text_columns(opened, config.text_cols)
+    fields = [opened.frame[column].tolist() for column in text_cols]
     label_col, labels, groups, given_folds = None, None, None, None
     if training:
-        label_col, labels = _read_labels(place, frame, config.label_col)
-        groups = _read_groups(place, frame, ids, config)
-        given_folds = _read_folds(place, frame, config.fold_col)
+        label_col, labels = _read_labels(opened, config.label_col)
+        groups = _read_groups(opened, ids, config)
+        given_folds = _read_folds(opened, config.fold_col)
     texts = [join_text(row) for row in zip(*fields, strict=True)] if fields else [""] * len(ids)
     return Catalog(
         rows=Rows(ids, texts, match_pictures(root, ids), root),
-        name=str(place),
-        table_path=path,
+        name=opened.name,
+        table_path=opened.path,
         id_col=config.id_col,
         label_col=label_col,
         text_cols=text_cols,
@@ -142,19 +134,6 @@ def read_catalog(
         groups=groups,
         given_folds=given_folds,
     )
-
-
-def local_path(address: str | Path, option: str) -> Path:
-    """A path on this machine.
-
-    Raises:
-        TableError: it is the address of something elsewhere, such as `s3://...`.
-    """
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", str(address)):
-        raise TableError(
-            f"{option}: {address}: is not on this machine, and only `batch` reads such addresses; copy it here"
-        )
-    return Path(address)
 
 
 def join_text(fields: Sequence[str | float | None]) -> str:
@@ -210,145 +189,71 @@ def digest_rows(rows: Iterator[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_table(path: Path, key: str = "--csv") -> pd.DataFrame:
-    """A CSV with all columns as strings, an absent field as `""`.
+def read_ids(table: Table, id_col: str) -> list[str]:
+    """The ids of a table, unique and not empty.
 
     Raises:
-        TableError: it can't be read, or is no table.
+        TableError: they aren't, or there is no such column.
     """
-    try:
-        header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        names = header.iloc[0].tolist()
-        if len(names) == 1 and re.search(r"[;\t|]", names[0]):
-            raise TableError(f"{path}: its columns are not separated by commas: the header is {names[0]!r}")
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except TableError:
-        raise
-    except FileNotFoundError:
-        raise TableError(f"{path}: no such file; give the table as {key}") from None
-    except pd.errors.EmptyDataError:
-        raise TableError(
-            f"{path}: is empty; the first line names the columns, for example id,title,description"
-        ) from None
-    except pd.errors.ParserError as error:
-        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise TableError(
-            f"{path}: not a well-formed CSV: {reason}; is a field with a comma or a quote unquoted?"
-        ) from None
-    except UnicodeDecodeError as error:
-        # its position counts from the start of a chunk, not of the file
-        byte = error.object[error.start]
-        raise TableError(f"{path}: {_not_utf8(path)}byte 0x{byte:02x} is not UTF-8; save the table as UTF-8") from None
-    # each decompressor has errors of its own
-    except Exception as error:
-        raise TableError(f"{path}: can't be read: {error}") from None
-    if table.empty:
-        raise TableError(f"{path}: has a header but no rows")
-    # pandas takes surplus leading fields of every row for an index
-    if not isinstance(table.index, pd.RangeIndex):
-        raise TableError(f"{path}: its rows have more fields than its header has columns ({', '.join(table.columns)})")
-    # `id, title` means `id,title`
-    names = [name.strip() for name in names]
-    # pandas renames a repeated column without a word
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise TableError(f"{path}: column {twice[0]!r} stands twice in the header; rename one of them")
-    table.columns = pd.Index(names)
-    return table.fillna("")
-
-
-def _as_strings(frame: pd.DataFrame) -> pd.DataFrame:
-    """A data frame as it would be read from a CSV."""
-    if frame.empty:
-        raise TableError("data frame: has no rows" if len(frame.columns) else "data frame: is empty")
-    names = [str(name).strip() for name in frame.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise TableError(f"data frame: column {twice[0]!r} stands twice; rename one of them")
-    columns = {
-        name: ["" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value) for value in frame.iloc[:, n]]
-        for n, name in enumerate(names)
-    }
-    return pd.DataFrame(columns, dtype=str)
-
-
-def _not_utf8(path: Path) -> str:
-    """`line 12: `, the first line of a plain CSV that isn't UTF-8; `""` for a compressed one."""
-    if path.suffix.lower() not in (".csv", ".txt", ".tsv", ""):
-        return ""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return f"line {number:,}: "
-    return ""
-
-
-def _column(path: Path, table: pd.DataFrame, name: str, key: str) -> list[str]:
-    if name not in table.columns:
-        raise TableError(f"{path}: no column {name!r} ({key}); it has {', '.join(map(repr, table.columns))}")
-    return [str(value) for value in table[name]]
-
-
-def _read_ids(path: Path, table: pd.DataFrame, id_col: str) -> list[str]:
-    if id_col not in table.columns:
-        columns = ", ".join(map(repr, table.columns))
-        raise TableError(f"{path}: no id column {id_col!r}; name it by data.id_col (columns: {columns})")
-    ids = [str(value) for value in table[id_col]]
+    if id_col not in table.frame.columns:
+        raise TableError(f"{table.name}: no id column {id_col!r}; name it by data.id_col (columns: {table.listed()})")
+    ids = [str(value) for value in table.frame[id_col]]
     row_of: dict[str, int] = {}
     for row, value in enumerate(ids, start=1):
         if not value.strip():
-            raise TableError(f"{path}: row {row}: column {id_col!r} is empty; every row needs an id")
+            raise TableError(f"{table.name}: row {row}: column {id_col!r} is empty; every row needs an id")
         if value in row_of:
             raise TableError(
-                f"{path}: rows {row_of[value]} and {row} have the same id {value!r} "
+                f"{table.name}: rows {row_of[value]} and {row} have the same id {value!r} "
                 f"({len(ids) - len(set(ids)):,} rows repeat an id); ids must be unique"
             )
         row_of[value] = row
     return ids
 
 
-def _text_columns(path: Path, table: pd.DataFrame, wanted: list[str] | None) -> tuple[str, ...]:
+def _text_columns(table: Table, wanted: list[str] | None) -> tuple[str, ...]:
     if wanted is None:
-        usual = [name for name in ("title", "description") if name in table.columns]
-        return tuple(usual or [name for name in ("text",) if name in table.columns])
+        usual = [name for name in ("title", "description") if name in table.frame.columns]
+        return tuple(usual or [name for name in ("text",) if name in table.frame.columns])
     for name in wanted:
-        _column(path, table, name, "data.text_cols")
+        table.column(name, "data.text_cols")
     return tuple(wanted)
 
 
-def _read_labels(path: Path, table: pd.DataFrame, wanted: str | None) -> tuple[str, list[str]]:
-    name = wanted or next((c for c in ("categories", "label") if c in table.columns), None)
+def _read_labels(table: Table, wanted: str | None) -> tuple[str, list[str]]:
+    name = wanted or next((c for c in ("categories", "label") if c in table.frame.columns), None)
     if name is None:
         raise TableError(
-            f"{path}: no label column 'categories' or 'label' to train on; name it by data.label_col "
-            f"(columns: {', '.join(map(repr, table.columns))})"
+            f"{table.name}: no label column 'categories' or 'label' to train on; name it by data.label_col "
+            f"(columns: {table.listed()})"
         )
-    labels = [label.strip() for label in _column(path, table, name, "data.label_col")]
+    labels = [label.strip() for label in table.column(name, "data.label_col")]
     empty = [row for row, label in enumerate(labels, start=1) if not label]
     if empty:
         raise TableError(
-            f"{path}: row {empty[0]}: column {name!r} is empty ({len(empty):,} such rows); "
+            f"{table.name}: row {empty[0]}: column {name!r} is empty ({len(empty):,} such rows); "
             "label these rows or leave them out"
         )
     if len(set(labels)) < 2:
-        raise TableError(f"{path}: column {name!r} holds only {labels[0]!r}; a classifier needs two classes or more")
+        raise TableError(
+            f"{table.name}: column {name!r} holds only {labels[0]!r}; a classifier needs two classes or more"
+        )
     return name, labels
 
 
-def _read_groups(path: Path, table: pd.DataFrame, ids: list[str], config: DataConfig) -> list[str] | None:
+def _read_groups(table: Table, ids: list[str], config: DataConfig) -> list[str] | None:
     if config.group_col is not None and config.groups_csv is not None:
         raise TableError("data.group_col and data.groups_csv are both set; set one of them")
     if config.group_col is not None:
-        groups = _column(path, table, config.group_col, "data.group_col")
+        groups = table.column(config.group_col, "data.group_col")
     elif config.groups_csv is not None:
-        other = Path(config.groups_csv)
-        found = read_table(other, "data.groups_csv")
-        keys = _read_ids(other, found, config.id_col)
-        of = dict(zip(keys, _column(other, found, "group", "data.groups_csv"), strict=True))
+        other = open_table(config.groups_csv, "data.groups_csv")
+        keys = read_ids(other, config.id_col)
+        of = dict(zip(keys, other.column("group", "data.groups_csv"), strict=True))
         if not any(i in of for i in ids):
-            raise TableError(f"{other}: holds no id of {path} (its first is {keys[0]!r}, the table's {ids[0]!r})")
+            raise TableError(
+                f"{other.name}: holds no id of {table.name} (its first is {keys[0]!r}, the table's {ids[0]!r})"
+            )
         groups = [of.get(i, "") for i in ids]
     else:
         return None
@@ -356,10 +261,12 @@ def _read_groups(path: Path, table: pd.DataFrame, ids: list[str], config: DataCo
     return [group.strip() or f"\x1f{i}" for i, group in zip(ids, groups, strict=True)]
 
 
-def _read_folds(path: Path, table: pd.DataFrame, fold_col: str) -> np.ndarray | None:
-    if fold_col not in table.columns:
+def _read_folds(table: Table, fold_col: str) -> np.ndarray | None:
+    if fold_col not in table.frame.columns:
         return None
-    for row, value in enumerate(table[fold_col], start=1):
+    for row, value in enumerate(table.frame[fold_col], start=1):
         if not re.fullmatch(r"\s*\d{1,9}(\.0+)?\s*", str(value)):
-            raise TableError(f"{path}: row {row}: column {fold_col!r}: {value!r} is not a fold number (0, 1, 2, ...)")
-    return np.array([int(float(value)) for value in table[fold_col]], dtype=np.int64)
+            raise TableError(
+                f"{table.name}: row {row}: column {fold_col!r}: {value!r} is not a fold number (0, 1, 2, ...)"
+            )
+    return np.array([int(float(value)) for value in table.frame[fold_col]], dtype=np.int64)

@@ -169,7 +169,7 @@ def slices(inputs: torch.Tensor, size: int, *, training: bool = False) -> list[t
     """The inputs in parts of about `size`, at least two in each; one alone is doubled.
 
     On a CPU in bfloat16 a row's features are the same to the bit in whatever company of one or more others, but not
-    alone: there another kernel rounds in another order. So a row is scored the same in any request and any batch.
+    alone: there another kernel rounds in another order. So a held-out row is judged the same in any batch.
 
     Args:
         inputs: (n, ...).

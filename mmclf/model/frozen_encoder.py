@@ -11,23 +11,22 @@ a batch isn't filled up, but for one alone.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
-from torch.utils.data import DataLoader
 
 from ..config import DataConfig
 from ..data.images import draft_side
 from ..data.images import flip as mirrored
-from ..data.picture_batches import Shot, ShotBatch, ShotDataset, stack_shots
+from ..data.picture_batches import decode
 from ..data.pictures import Pictures
 from ..data.pixel_spool import PixelSpool
-from ..data.row_batches import ahead, unreadable
+from ..data.row_batches import unreadable
 from ..data.rows import Rows
 from ..data.text import LENGTH_STEP, Tokens, text_batches
 from ..data.views import EVAL, View, views_of_row
@@ -48,14 +47,35 @@ GATHER_ROWS = 65_536
 
 
 @dataclass
-class _Work:
-    """Pictures that are to be encoded: what is missing of each, straight and mirrored, and where it goes."""
+class _Pictures:
+    """The distinct pictures of some rows, on their way to features.
 
-    shots: list[Shot]  # the first one is the placeholder
-    keys: list[list[bytes]]  # by flip and shot
-    out: list[np.ndarray]  # by flip: float32 (shots, image_dim)
-    there: np.ndarray  # bool (shots, flips)
-    waiting: list[list[tuple[int, torch.Tensor]]] = field(default_factory=list)  # by flip, until a batch is full
+    Attributes:
+        files: where they come from.
+        views: one of each; the first is the placeholder.
+        keys: by flip and view, what each feature is kept under.
+        features: by flip, float32 (views, image_dim).
+        is_there: bool (views, flips), which features are known.
+        flips: False for the picture, True for its mirror image.
+        spool: of eval views.
+        label: for the progress bar.
+        watch: since the work began.
+    """
+
+    files: Pictures
+    views: list[View | None]
+    keys: list[list[bytes]]
+    features: list[np.ndarray]
+    is_there: np.ndarray
+    flips: Sequence[bool]
+    spool: PixelSpool | None
+    label: str
+    watch: Stopwatch
+
+    def __post_init__(self) -> None:
+        self.is_readable = np.ones(len(self.views), dtype=bool)
+        # by flip: place and pixels of what waits until a batch is full
+        self.waiting: list[list[tuple[int, torch.Tensor]]] = [[] for _ in self.flips]
 
 
 class Encoder:
@@ -141,42 +161,41 @@ class Encoder:
             BackboneError: the towers are needed and can't be loaded.
         """
         watch = Stopwatch()
-        source = Pictures(rows.picture_source, self._towers.spec.transform, draft=self._draft)
-        views = [views_of_row(rows, row, epoch, self._data.multi_image_mode, self._seed) for row in range(len(rows))]
-        content = self._contents(source, [view for of_row in views for view in of_row])
-        shots: list[Shot] = [Shot(None)]
-        place_of: dict[str, int] = {}  # of a shot, by its content
+        files = Pictures(rows.picture_source, self._towers.spec.transform, draft=self._draft)
+        of_rows = [views_of_row(rows, row, epoch, self._data.multi_image_mode, self._seed) for row in range(len(rows))]
+        content = self._contents(files, [view for views in of_rows for view in views])
+        views: list[View | None] = [None]
+        place_of: dict[str, int] = {}  # by content
         chosen: list[list[int]] = []
-        for of_row in views:
+        for of_row in of_rows:
             places = []
             for view in of_row:
-                if view in content:
-                    place = place_of.setdefault(content[view], len(shots))
-                    if place == len(shots):
-                        shots.append(Shot(view))
-                    places.append(place)
+                if view not in content:
+                    continue  # its file can't be read
+                place = place_of.setdefault(content[view], len(views))
+                if place == len(views):
+                    views.append(view)
+                places.append(place)
             chosen.append(places)
         names = ["placeholder", *place_of]
         keys = [[make_key(name, "mirrored") if flip else make_key(name) for name in names] for flip in flips]
-        width = self._towers.spec.identity.image_dim
-        out = [self._allocate(len(shots), width) for _ in flips]
-        there = np.zeros((len(shots), len(flips)), dtype=bool)
+        features = [self._allocate(len(views), self._towers.spec.identity.image_dim) for _ in flips]
+        is_there = np.zeros((len(views), len(flips)), dtype=bool)
         if self._image_store is not None:
-            there = np.stack([self._image_store.get(k, o) for k, o in zip(keys, out, strict=True)], axis=1)
-        work = _Work(shots, keys, out, there, [[] for _ in flips])
-        before = there.copy()
-        readable = np.ones(len(shots), dtype=bool)
+            found = [self._image_store.get(k, out) for k, out in zip(keys, features, strict=True)]
+            is_there = np.stack(found, axis=1)
+        before = is_there.copy()
         label = "encoding pictures" if epoch == EVAL else f"encoding pictures, view {epoch}"
-        missing = np.flatnonzero(~there.all(axis=1))
-        if all(chosen):
-            missing = missing[missing > 0]  # no row is without a picture so far
-        self._encode_pictures(work, missing, flips, source, spool, label, readable, watch)
-        chosen = [[place for place in places if readable[place]] or [0] for places in chosen]
-        if any(places == [0] for places in chosen) and not there[0].all():
-            self._encode_pictures(work, np.array([0]), flips, source, None, label, readable, watch)
+        work = _Pictures(files, views, keys, features, is_there, flips, spool, label, watch)
+        missing = np.flatnonzero(~is_there.all(axis=1))
+        # the placeholder only where a row is without a picture, or turns out to be
+        self._encode_pictures(work, missing[missing > 0] if all(chosen) else missing)
+        chosen = [[place for place in places if work.is_readable[place]] or [0] for places in chosen]
+        if any(places == [0] for places in chosen) and not is_there[0].all():
+            self._encode_pictures(work, np.array([0]))
         asked = np.unique(np.array([place for places in chosen for place in places], dtype=np.int64))
         self.ledger.count(before[asked], watch)
-        return [self._gather(features, chosen) for features in out]
+        return [self._gather(each, chosen) for each in features]
 
     def texts(self, rows: Rows, *, memo: dict[tuple[str, int], Tokens] | None = None) -> np.ndarray:
         """Text features of each row, float32 (rows, text_dim).
@@ -207,7 +226,7 @@ class Encoder:
             features[start : start + len(part)] = found[part, :-1]
         return features
 
-    def _contents(self, source: Pictures, views: Sequence[View]) -> dict[View, str]:
+    def _contents(self, files: Pictures, views: Sequence[View]) -> dict[View, str]:
         """What a view shows: by the content of its file where features are kept, else by its name.
 
         Files that can't be read are left out.
@@ -217,7 +236,7 @@ class Encoder:
 
         def digest(name: str) -> str | None:
             try:
-                return source.digest(name)
+                return files.digest(name)
             except PictureError as error:
                 self._complain(name, str(error))
                 return None
@@ -227,93 +246,60 @@ class Encoder:
             digests = dict(zip(names, pool.map(digest, names), strict=True))
         return {view: f"{digests[view.name]}\x1f{view.seed}" for view in views if digests[view.name] is not None}
 
-    def _encode_pictures(
-        self,
-        work: _Work,
-        missing: np.ndarray,
-        flips: Sequence[bool],
-        source: Pictures,
-        spool: PixelSpool | None,
-        label: str,
-        readable: np.ndarray,
-        watch: Stopwatch,
-    ) -> None:
-        """Encode what is missing of some shots; marks what couldn't be decoded."""
+    def _encode_pictures(self, work: _Pictures, missing: np.ndarray) -> None:
+        """Encode what is missing of the views at these places; marks what couldn't be decoded."""
         if not len(missing):
             return
+        batches = decode(
+            [work.views[place] for place in missing],
+            work.files,
+            self._towers.spec.transform,
+            work.spool,
+            batch_size=self._size,
+            num_workers=pick_workers(self._device, self._data.num_workers),
+            pin_memory=self._device.type == "cuda",
+        )
         try:
-            batches = self._decoded([work.shots[place] for place in missing], source, spool)
             total = -(-len(missing) // self._size)
-            for batch in watch.waiting(track(batches, total, label, quiet=self._quiet)):
+            for batch in work.watch.waiting(track(batches, total, work.label, quiet=self._quiet)):
                 for number, sentence in batch.unreadable:
-                    place = int(missing[number])
-                    readable[place] = False
-                    self._complain(str(getattr(work.shots[place].view, "name", "")), sentence)
+                    view = work.views[missing[number]]
+                    assert view is not None  # noqa: S101 - the placeholder is always readable
+                    work.is_readable[missing[number]] = False
+                    self._complain(view.name, sentence)
                 places = missing[batch.numbers]
-                if len(places) == self._size and not work.there[places].any() and not any(work.waiting):
-                    self._run_pictures(work, places, batch.images, flips, range(len(flips)))  # as it came, on a GPU
+                if len(places) == self._size and not work.is_there[places].any() and not any(work.waiting):
+                    self._run_pictures(work, places, batch.images, range(len(work.flips)))  # as it came, on a GPU
                     continue
-                for number in range(len(flips)):
+                for flip, waiting in enumerate(work.waiting):
                     images = zip(places.tolist(), batch.images, strict=True)
-                    work.waiting[number] += [(p, image) for p, image in images if not work.there[p, number]]
-                    while len(work.waiting[number]) >= self._size:
-                        self._run_waiting(work, flips, number)
-            for number in range(len(flips)):
-                if work.waiting[number]:
-                    self._run_waiting(work, flips, number)
+                    waiting.extend((p, image) for p, image in images if not work.is_there[p, flip])
+                    while len(waiting) >= self._size:
+                        self._run_waiting(work, flip)
+            for flip, waiting in enumerate(work.waiting):
+                if waiting:
+                    self._run_waiting(work, flip)
         finally:
             if self._image_store is not None:
                 self._image_store.flush()
 
-    def _decoded(self, shots: Sequence[Shot], source: Pictures, spool: PixelSpool | None) -> Iterator[ShotBatch]:
-        """The shots as pixels: from the spool, else from the files."""
-        transform = self._towers.spec.transform
-        spooled = [n for n, shot in enumerate(shots) if spool and shot.view and spool.has(transform, shot.view.name)]
-        for start in range(0, len(spooled), self._size):
-            part = spooled[start : start + self._size]
-            names = [view.name for n in part if (view := shots[n].view) is not None]
-            yield ShotBatch(np.array(part), torch.stack([spool.get(transform, name) for name in names]))  # type: ignore[union-attr]
-        rest = np.setdiff1d(np.arange(len(shots)), spooled)
-        if not len(rest):
-            return
-        later = spool.others(transform) if spool is not None else []
-        others = source.at_other_sizes(later)
-        loader: DataLoader[Any] = DataLoader(
-            ShotDataset([shots[n] for n in rest], source, others),
-            batch_size=self._size,
-            num_workers=pick_workers(self._device, self._data.num_workers),
-            collate_fn=stack_shots,
-            pin_memory=self._device.type == "cuda",
-            generator=torch.Generator(),
-        )
-        batches: Iterator[ShotBatch] = iter(loader if loader.num_workers else ahead(loader))
-        for batch in batches:
-            if spool is not None and len(batch.numbers):
-                for each, images in zip([transform, *later], (batch.images, *batch.others), strict=True):
-                    for number, image in zip(batch.numbers, images, strict=True):
-                        view = shots[rest[number]].view
-                        if view is not None:
-                            spool.put(each, view.name, image)
-            bad = tuple((int(rest[number]), sentence) for number, sentence in batch.unreadable)
-            yield ShotBatch(rest[batch.numbers], batch.images, bad)
-
-    def _run_waiting(self, work: _Work, flips: Sequence[bool], number: int) -> None:
+    def _run_waiting(self, work: _Pictures, flip: int) -> None:
         """Encode a batch of what waits for one of the flips."""
-        part, work.waiting[number] = work.waiting[number][: self._size], work.waiting[number][self._size :]
-        images = torch.stack([image for _, image in part])
-        self._run_pictures(work, np.array([place for place, _ in part]), images, flips, [number])
+        part = work.waiting[flip][: self._size]
+        del work.waiting[flip][: self._size]
+        places = np.array([place for place, _ in part])
+        self._run_pictures(work, places, torch.stack([image for _, image in part]), [flip])
 
-    def _run_pictures(
-        self, work: _Work, places: np.ndarray, images: torch.Tensor, flips: Sequence[bool], numbers: Sequence[int]
-    ) -> None:
+    def _run_pictures(self, work: _Pictures, places: np.ndarray, images: torch.Tensor, flips: Sequence[int]) -> None:
+        """Encode pictures uint8 (n, 3, size, size), as they are or mirrored: `flips` are positions in `work.flips`."""
         moved = images.to(self._device, non_blocking=True)
-        for number in numbers:
-            inputs = mirrored(moved) if flips[number] else moved
+        for flip in flips:
+            inputs = mirrored(moved) if work.flips[flip] else moved
             features = self._run(self._backbone().encode_image, inputs, self._size)
-            work.out[number][places] = features
-            work.there[places, number] = True
+            work.features[flip][places] = features
+            work.is_there[places, flip] = True
             if self._image_store is not None:
-                self._image_store.put([work.keys[number][place] for place in places], features)
+                self._image_store.put([work.keys[flip][place] for place in places], features)
 
     def _encode_texts(
         self, texts: Sequence[str], places: np.ndarray, out: np.ndarray, memo: dict[tuple[str, int], Tokens] | None

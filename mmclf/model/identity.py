@@ -67,9 +67,8 @@ def recall(cache: Cache, name: str, pretrained: str | None, img_size: int) -> Ba
 def remember(cache: Cache, spec: BackboneSpec, name: str, pretrained: str | None) -> None:
     """Keep what is known of a backbone that was loaded as `name` and `pretrained`."""
     path = _path(cache, name, pretrained, spec.transform.img_size)
-    content = json.dumps(asdict(spec), indent=2).encode() + b"\n"
     if path is not None:
-        cache.put(path, len(content), lambda draft: _write(draft, content))
+        cache.put_text(path, json.dumps(asdict(spec), indent=2) + "\n")
 
 
 def tokenizer_digest(tokenizer: Any, name: str) -> str:
@@ -120,10 +119,6 @@ def _files(name: str) -> list[Path]:
     """The files of a local-dir: folder, those in folders below included, in a fixed order."""
     folder = Path(name.removeprefix(LOCAL_DIR))
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _short(text: str) -> str:

@@ -1,9 +1,10 @@
 """Backbones that are loaded when they are first needed."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..store.cache import Cache
-from .identity import BackboneSpec, recall, remember
+from .identity import BackboneIdentity, BackboneSpec, recall, remember
 
 if TYPE_CHECKING:  # importing open_clip takes seconds, which a run on stored features doesn't need
     from .backbone import Backbone
@@ -28,14 +29,13 @@ class LazyBackbone:
         self._key = (name, pretrained, img_size)
         self._cache = cache
         self._loaded: Backbone | None = None
-        self._spec = recall(cache, *self._key)
+        self._spec: BackboneSpec | None = None
 
     @property
     def spec(self) -> BackboneSpec:
         """Identity, transform and tokenizer; loads the towers where the cache doesn't know them."""
         if self._spec is None:
-            self._spec = self.load().spec
-            remember(self._cache, self._spec, *self._key[:2])
+            self._spec = find_spec(self._cache, self._key, self.load)
         return self._spec
 
     def load(self) -> "Backbone":
@@ -49,3 +49,25 @@ class LazyBackbone:
 
             self._loaded = load_backbone(*self._key)
         return self._loaded
+
+
+def find_spec(
+    cache: Cache,
+    key: tuple[str, str | None, int],
+    load: "Callable[[], Backbone]",
+    wanted: BackboneIdentity | None = None,
+) -> BackboneSpec:
+    """What is known of a backbone: from the cache, else by loading it, and kept there then.
+
+    Args:
+        cache: where backbones are known without loading them.
+        key: name, pretrained and img_size.
+        load: makes it.
+        wanted: whose weights it must have; what the cache knows of others doesn't count.
+    """
+    known = recall(cache, *key)
+    if known is not None and (wanted is None or known.identity.same_weights(wanted)):
+        return known
+    spec = load().spec
+    remember(cache, spec, *key[:2])
+    return spec

@@ -15,8 +15,8 @@ from ..config import DataConfig, InferConfig
 from ..errors import CheckpointError
 from ..model.checkpoint import TOWERS, Checkpoint, build_head, load_head
 from ..model.classifier import Head
-from ..model.identity import BackboneSpec, recall, remember
-from ..model.towers import Towers
+from ..model.identity import BackboneSpec
+from ..model.towers import Towers, find_spec
 from ..runtime.device import Precision
 from ..store.cache import Cache
 
@@ -190,14 +190,9 @@ class _PassTowers:
         if checkpoint.has_towers:
             transform = replace(checkpoint.meta.transform, img_size=chosen.img_size)
             return BackboneSpec(identity, transform, tokenizer="")  # nothing is kept of it that it would tell apart
-        key = identity.name, identity.pretrained or None
-        known = recall(cache, *key, chosen.img_size) if cache is not None else None
-        if known is not None and known.identity.same_weights(identity):
-            return known
-        spec: BackboneSpec = self.load().spec
-        if cache is not None:
-            remember(cache, spec, *key)
-        return spec
+        if cache is None:
+            return self.load().spec
+        return find_spec(cache, (identity.name, identity.pretrained or None, chosen.img_size), self.load, identity)
 
     def load(self) -> "Backbone":
         """The backbone, on the device."""

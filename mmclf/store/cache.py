@@ -49,7 +49,7 @@ class Cache:
         self._free: float | None = None  # bytes that may still be added before the folder is measured again
         self._full = False
 
-    def put(self, path: Path, size: int, write: Callable[[Path], None]) -> bool:
+    def put(self, path: Path, size: int, write: Callable[[Path], object]) -> bool:
         """Keep a file, where there is room for it; whole, or not at all.
 
         Args:
@@ -72,6 +72,11 @@ class Cache:
             self._full = True
             return False
         return True
+
+    def put_text(self, path: Path, text: str) -> bool:
+        """Keep a small text file; see `put`."""
+        content = text.encode()
+        return self.put(path, len(content), lambda draft: draft.write_bytes(content))
 
     def has_room(self, size: int) -> bool:
         """Whether `size` more bytes may be written now; makes room by deleting what other runs used longest ago."""

@@ -93,7 +93,7 @@ class VectorStore:
         size = len(pending) * (4 * self._width + KEY_BYTES + 4) + 1024
         text = json.dumps(self._description | {"note": self._note}, indent=2) + "\n"
         description = self.folder / DESCRIPTION
-        if description.exists() or self._cache.put(description, len(text), lambda draft: _write_text(draft, text)):
+        if description.exists() or self._cache.put_text(description, text):
             name = f"{uuid.uuid4().hex}.safetensors"
             self._cache.put(self.folder / name, size, lambda draft: save_file(arrays, draft))
 
@@ -113,10 +113,6 @@ class VectorStore:
                     out[place] = values[row]
                     found[place] = True
         return True
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def stored_rows(path: Path) -> int:

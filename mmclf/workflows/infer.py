@@ -9,11 +9,11 @@ from ..runtime.progress import clock, say
 from .results import ScoringRun
 
 if TYPE_CHECKING:
-    from .tables import Table
+    from ..data.table import TableLike
 
 
 def infer(
-    table: "Table",
+    table: "TableLike",
     *,
     images: str | Path,
     model: str = "",
@@ -41,9 +41,9 @@ def infer(
         MmclfError: what is given can't be used; the message says what and where.
     """
     check_changes(overrides, config)
-    from .tables import check_readable, read_rows, say_unreadable
+    from .tables import open_readable, read_rows, say_unreadable
 
-    check_readable(table, images)
+    opened = open_readable(table, images)
     from ..evaluation.probabilities import ProbabilityTable, write_parts
     from ..records import runs, tracking
     from ..records.sources import Use, find_sources
@@ -51,7 +51,7 @@ def infer(
     from .scorer import score_with
 
     sources = find_sources(runs.connect(), model, Use(fold, config, overrides))
-    catalog = read_rows(table, images, sources[0].config.data, sources[0].text_cols)
+    catalog = read_rows(opened, images, sources[0].config.data, sources[0].text_cols)
     for source in sources:
         say(f"infer: {source}")
     scorer = score_with(sources, catalog.rows)

@@ -14,9 +14,9 @@ from ..records.vocabulary import DEFAULT_MODEL
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..data.table import TableLike
     from ..records.sources import Source
     from ..scoring.requests import RowScorer
-    from .tables import Table
 
 
 def load(model: str = DEFAULT_MODEL, *, overrides: Overrides = "", fold: int | None = None) -> "Model":
@@ -107,7 +107,7 @@ class Model:
             raise RowError(explain(dict(sorted(problems.items())), len(frame)))
         return as_frame(scored.probabilities, self.classes, top_k, frame.index)
 
-    def evaluate(self, table: "Table", *, labels: "Table | None" = None, images: str | Path) -> dict[str, Any]:
+    def evaluate(self, table: "TableLike", *, labels: "TableLike | None" = None, images: str | Path) -> dict[str, Any]:
         """Score a table whose labels are known.
 
         Args:
@@ -122,14 +122,16 @@ class Model:
             TableError: a row without a label, or with one that the model doesn't know.
             MmclfError: the table or the pictures can't be used.
         """
+        from ..data.table import open_table
         from ..evaluation.metrics import calibration_error, macro_f1, top_k
         from .scorer import score_with
         from .tables import read_labels, read_rows
 
         source, classes = self._source, self.classes
-        catalog = read_rows(table, images, source.config.data, self.text_cols)
+        opened = open_table(table)
+        catalog = read_rows(opened, images, source.config.data, self.text_cols)
         meta = source.checkpoints[0].meta
-        label_of = read_labels(table if labels is None else labels, catalog.id_col, meta.label_col)
+        label_of = read_labels(opened if labels is None else labels, catalog.id_col, meta.label_col)
         column_of = {name: column for column, name in enumerate(classes)}
         for i in catalog.ids:
             if i not in label_of:

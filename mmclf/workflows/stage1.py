@@ -12,12 +12,12 @@ from .results import StageRun
 
 if TYPE_CHECKING:
     from ..data.folds import Split
+    from ..data.table import TableLike
     from ..training.fold_task import FoldTask
-    from .tables import Table
 
 
 def stage1(
-    table: "Table",
+    table: "TableLike",
     *,
     images: str | Path,
     config: ConfigLike = "configs/stage1.yaml",

@@ -12,15 +12,15 @@ from .results import StageRun
 
 if TYPE_CHECKING:
     from ..data.folds import Split
+    from ..data.table import TableLike
     from ..model.backbone import Backbone
     from ..records.starting_point import Candidates
     from ..runtime.distributed import World
     from ..training.fold_task import FoldTask
-    from .tables import Table
 
 
 def stage2(
-    table: "Table | None" = None,
+    table: "TableLike | None" = None,
     *,
     images: str | Path | None = None,
     config: ConfigLike = "configs/stage2.yaml",
@@ -59,7 +59,7 @@ def stage2(
         return _train(settings, world, split, fold, candidates)
 
 
-def _read(table: "Table", images: str | Path, config: Config, fold: int | None) -> "Split":
+def _read(table: "TableLike", images: str | Path, config: Config, fold: int | None) -> "Split":
     from .tables import choose_folds, read_split
 
     split = read_split(table, images, config, quiet=environment.RANK.get() not in ("", "0"))
@@ -82,7 +82,7 @@ def _find_candidates(world: "World", stage1_run: str | None) -> "Candidates":
 
 
 def _read_like(
-    candidates: "Candidates", table: "Table | None", images: str | Path | None, config: Config, fold: int | None
+    candidates: "Candidates", table: "TableLike | None", images: str | Path | None, config: Config, fold: int | None
 ) -> "Split":
     """The table and the pictures, those that aren't given as the stage-1 run had them."""
     from ..records.starting_point import find_data

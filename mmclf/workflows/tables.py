@@ -2,31 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from ..config import Config, DataConfig
-from ..data.catalog import Catalog, local_path, match_pictures, read_catalog
-from ..data.catalog import read_table as read_csv
+from ..data.catalog import Catalog, match_pictures, read_catalog, read_ids
+from ..data.folds import Split, assign_folds, fold_warnings
+from ..data.table import Table, TableLike, local_path, open_table
 from ..errors import FoldError, TableError
 from ..runtime.progress import say
 
-if TYPE_CHECKING:
-    from ..data.folds import Split
 
-Table = str | Path | pd.DataFrame
-
-
-def read_split(table: Table, images: str | Path, config: Config, *, quiet: bool = False) -> "Split":
+def read_split(table: TableLike, images: str | Path, config: Config, *, quiet: bool = False) -> Split:
     """Read a table to train on and cut its folds; say what was found, unless `quiet`.
 
     Raises:
         TableError, PictureError, FoldError: it can't be used.
     """
     catalog = read_catalog(table, images, config.data, training=True)
-    from ..data.folds import Split, assign_folds, fold_warnings  # scikit-learn takes a second
-
     split = Split(catalog, assign_folds(catalog, config.train.folds, config.train.seed))
     if not quiet:
         _say_found(catalog)
@@ -35,7 +26,7 @@ def read_split(table: Table, images: str | Path, config: Config, *, quiet: bool 
     return split
 
 
-def choose_folds(split: "Split", fold: int | None) -> list[int]:
+def choose_folds(split: Split, fold: int | None) -> list[int]:
     """The folds to run: all, or the one that is wanted.
 
     Raises:
@@ -48,18 +39,18 @@ def choose_folds(split: "Split", fold: int | None) -> list[int]:
     return [fold]
 
 
-def check_readable(table: Table, images: str | Path) -> None:
-    """Find what is wrong with a table and a folder of pictures without knowing the names of the columns.
+def open_readable(table: TableLike, images: str | Path) -> Table:
+    """Read a table, and find what is wrong with its folder of pictures, without knowing the names of the columns.
 
     Raises:
         TableError, PictureError: they can't be read.
     """
-    if not isinstance(table, pd.DataFrame):
-        read_csv(local_path(table, "--csv"))
+    opened = open_table(table)
     match_pictures(local_path(images, "--images"), [])
+    return opened
 
 
-def read_rows(table: Table, images: str | Path, data: DataConfig, text_cols: Sequence[str]) -> Catalog:
+def read_rows(table: TableLike, images: str | Path, data: DataConfig, text_cols: Sequence[str]) -> Catalog:
     """Read a table that is scored, with these text columns, and say what was found.
 
     Raises:
@@ -70,8 +61,8 @@ def read_rows(table: Table, images: str | Path, data: DataConfig, text_cols: Seq
     return catalog
 
 
-def read_labels(table: Table, id_col: str, label_col: str) -> dict[str, str]:
-    """The label of each id.
+def read_labels(table: TableLike, id_col: str, label_col: str) -> dict[str, str]:
+    """The label of each id; an id without one is left out.
 
     Args:
         table: a CSV or a data frame.
@@ -81,15 +72,12 @@ def read_labels(table: Table, id_col: str, label_col: str) -> dict[str, str]:
     Raises:
         TableError: it can't be read, or lacks one of the columns.
     """
-    place = "labels" if isinstance(table, pd.DataFrame) else str(table)
-    frame = table.fillna("") if isinstance(table, pd.DataFrame) else read_csv(local_path(table, "labels"), "labels")
-    name = next((column for column in (label_col, "categories", "label") if column in frame.columns), None)
-    if name is None or id_col not in frame.columns:
-        raise TableError(
-            f"{place}: needs the columns {id_col!r} and {label_col!r}; it has {', '.join(map(repr, frame.columns))}"
-        )
-    found = zip(frame[id_col], frame[name], strict=True)
-    return {str(i): str(label).strip() for i, label in found if str(label).strip()}
+    opened = open_table(table, "labels")
+    name = next((column for column in (label_col, "categories", "label") if column in opened.frame.columns), None)
+    if name is None or id_col not in opened.frame.columns:
+        raise TableError(f"{opened.name}: needs the columns {id_col!r} and {label_col!r}; it has {opened.listed()}")
+    ids, labels = read_ids(opened, id_col), opened.column(name, "labels")
+    return {i: label.strip() for i, label in zip(ids, labels, strict=True) if label.strip()}
 
 
 def _say_found(catalog: Catalog) -> None:

@@ -11,8 +11,8 @@ from mmclf.config import (
     build_config,
     check_stage,
     known_keys,
-    load_config,
     read_yaml,
+    resolve_config,
     stage_of,
 )
 from mmclf.errors import ConfigError
@@ -88,18 +88,18 @@ def refused_text(tmp_path, text):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.y*ml")), ids=lambda path: path.relative_to(CONFIGS).as_posix())
 def test_every_shipped_config_loads(path):
-    assert isinstance(load_config(path), Config)
+    assert isinstance(resolve_config(path), Config)
 
 
 @pytest.mark.parametrize("name", sorted(STAGES))
 def test_the_recipe_is_shipped_exactly(name):
-    assert load_config(CONFIGS / name).flat() == RECIPE | STAGES[name]
+    assert resolve_config(CONFIGS / name).flat() == RECIPE | STAGES[name]
 
 
 @pytest.mark.parametrize("name", sorted(STAGES))
 def test_the_recipes_spell_out_every_key(name):
     stated = build_config(read_yaml(CONFIGS / name)).model_dump(exclude_unset=True)
-    assert stated == load_config(CONFIGS / name).model_dump()
+    assert stated == resolve_config(CONFIGS / name).model_dump()
 
 
 # files that can't be used
@@ -154,7 +154,7 @@ def test_byte_order_mark_and_merge_keys_are_read(tmp_path):
     for number, document in enumerate((text, merged)):
         path = tmp_path / f"{number}.yaml"
         path.write_bytes(b"\xef\xbb\xbf" + document.encode())
-        assert load_config(path).train.lrs.head == 0.01
+        assert resolve_config(path).train.lrs.head == 0.01
 
 
 # keys and values
@@ -179,7 +179,7 @@ def test_unknown_key_is_named_with_the_right_one(key, value, expected):
 
 
 def test_right_key_in_any_wrong_section_is_told_where_it_belongs():
-    known = list(load_config(STAGE1).flat())
+    known = list(resolve_config(STAGE1).flat())
     sections = {key.rpartition(".")[0] for key in known}
     for key in known:
         name = key.rpartition(".")[2]
@@ -263,14 +263,14 @@ def test_flat_has_dotted_keys_in_the_order_of_declaration():
 
 def test_fingerprint_is_stable_over_processes_and_machines():
     # a change of this value means that runs recorded before can no longer be told to be the same recipe
-    assert load_config(STAGE1).fingerprint() == "e7cb52f86750"
+    assert resolve_config(STAGE1).fingerprint() == "e7cb52f86750"
 
 
 def test_fingerprint_does_not_depend_on_spelling_or_order(tmp_path):
     lines = "train:\n  lrs: {head: 1e-2, text_encoder: 0, image_encoder: 0.0}\n  batch_size: 4\n  epochs: 2\n"
     path = tmp_path / "other.yaml"
     path.write_text(lines + "model: {clip_trainable: no}\n")
-    assert load_config(path).fingerprint() == build_config(small_tree()).fingerprint()
+    assert resolve_config(path).fingerprint() == build_config(small_tree()).fingerprint()
 
 
 def test_fingerprint_changes_with_every_key():
@@ -285,7 +285,7 @@ def test_fingerprint_changes_with_every_key():
         "train.views": "1",
         "infer.img_sizes": "[32]",
     }
-    config = load_config(STAGE1)
+    config = resolve_config(STAGE1)
     seen = {config.fingerprint()}
     for key, value in config.flat().items():
         if key in other:
@@ -296,7 +296,7 @@ def test_fingerprint_changes_with_every_key():
             changed = value + "x"
         else:
             changed = str(value + 1) if isinstance(value, int) else str(value + 0.5)
-        seen.add(load_config(STAGE1, f"{key}={changed}").fingerprint())
+        seen.add(resolve_config(STAGE1, f"{key}={changed}").fingerprint())
     assert len(seen) == 1 + len(config.flat())
 
 
@@ -304,15 +304,15 @@ def test_fingerprint_changes_with_every_key():
     "overrides", ["", 'data.id_col=größe data.text_cols=\'[名前, "no", "1e5"]\' train.lrs.head=1e-7']
 )
 def test_to_yaml_is_read_back_unchanged(tmp_path, overrides):
-    config = load_config(STAGE1, overrides)
+    config = resolve_config(STAGE1, overrides)
     path = tmp_path / "config.yaml"
     path.write_text(config.to_yaml(), encoding="utf-8")
-    assert load_config(path) == config
-    assert load_config(path).fingerprint() == config.fingerprint()
+    assert resolve_config(path) == config
+    assert resolve_config(path).fingerprint() == config.fingerprint()
 
 
 def test_a_configuration_can_not_be_changed():
-    config = load_config(STAGE1)
+    config = resolve_config(STAGE1)
     for section, key in [
         (config, "data"),
         (config.data, "img_size"),
@@ -338,7 +338,7 @@ def test_a_configuration_can_not_be_changed():
     ],
 )
 def test_a_key_of_the_other_stage_is_refused_by_name(stage, overrides, said):
-    config = load_config(CONFIGS / f"{stage}.yaml", overrides)
+    config = resolve_config(CONFIGS / f"{stage}.yaml", overrides)
     with pytest.raises(ConfigError, match=f"^the file: {said}"):
         check_stage(config, stage, "the file")
 
@@ -346,7 +346,7 @@ def test_a_key_of_the_other_stage_is_refused_by_name(stage, overrides, said):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_file_is_one_of_its_stage(path):
     stage = "stage2" if "stage2" in path.stem else "stage1"
-    check_stage(load_config(path), stage, str(path))
+    check_stage(resolve_config(path), stage, str(path))
 
 
 def test_the_stage_of_each_key_is_known():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmclf.config import build_config, load_config, parse_overrides
+from mmclf.config import build_config, parse_overrides, resolve_config
 from tests.trees import refusal, small_tree
 
 STAGE1 = Path(__file__).resolve().parents[2] / "configs" / "stage1.yaml"
@@ -32,7 +32,7 @@ def test_overrides_are_yaml_values_split_like_a_shell_line():
 
 def test_no_overrides_change_nothing():
     assert parse_overrides("") == parse_overrides("  ") == {}
-    assert load_config(STAGE1, "") == load_config(STAGE1)
+    assert resolve_config(STAGE1, "") == resolve_config(STAGE1)
 
 
 def test_overrides_win_over_the_file_and_the_defaults():

@@ -12,23 +12,7 @@ from sklearn.metrics import f1_score
 from mmclf.errors import ComparisonError
 from mmclf.evaluation.comparison import MACRO_F1, METRICS, OOF_TOP1, TOP1, TOP3, compare
 from mmclf.evaluation.probabilities import ProbabilityTable
-
-CLASSES = ("a", "b", "c", "d")
-
-
-def draw(rows=200, seed=0, skill=2.0):
-    """An out-of-fold matrix that is right more often the more skill it has."""
-    rng = np.random.default_rng(seed)
-    targets = np.random.default_rng(99).integers(0, 4, rows)
-    scores = rng.normal(size=(rows, 4)) + skill * np.eye(4)[targets]
-    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    return ProbabilityTable(
-        ids=[f"p{row}" for row in range(rows)],
-        classes=CLASSES,
-        probabilities=probabilities.astype(np.float32),
-        folds=np.arange(rows) % 5,
-        labels=[CLASSES[target] for target in targets],
-    )
+from tests.matrices import draw
 
 
 def by_rows(ours, other, metric, draws=4000):

@@ -19,7 +19,7 @@ from mmclf.model.loading import load_backbone
 from mmclf.data.row_batches import Loader, RowDataset
 from mmclf.data.catalog import read_catalog
 from mmclf.model.checkpoint import build_head
-from mmclf.config import load_config
+from mmclf.config import resolve_config
 from mmclf.runtime.device import pick_device, pick_precision
 from mmclf.model.classifier import Classifier
 from mmclf.data.pictures import Pictures
@@ -27,7 +27,7 @@ from mmclf.training.loop import fit
 from mmclf.training.fold_task import FoldTask
 
 stage, folder = sys.argv[1], Path(sys.argv[2])
-config = load_config(f"configs/{stage}.yaml", "model.pretrained=null train.epochs=1")
+config = resolve_config(f"configs/{stage}.yaml", "model.pretrained=null train.epochs=1")
 size, batch_size = config.data.img_size, config.train.batch_size
 rng = np.random.default_rng(0)
 rows = ["id,title,categories"]

@@ -6,37 +6,20 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from mmclf.errors import ComparisonError, RunError
 from mmclf.evaluation.crossvalidation import figures_of
-from mmclf.evaluation.probabilities import ProbabilityTable
 from mmclf.records.champion import Candidate, check_comparable, check_same_split, choose_best, is_the_same, judge, weigh
 from mmclf.records.vocabulary import Metric, Tag
 from mmclf.scoring.cost import Cost
+from tests.matrices import draw
 
-CLASSES = ("a", "b", "c", "d")
 TOP1 = Metric.CV_TOP1_MEAN
 
 
-def draw(skill, rows=200):
-    """An out-of-fold matrix that is right more often the more skill it has."""
-    rng = np.random.default_rng(int(skill * 100))
-    targets = np.random.default_rng(99).integers(0, 4, rows)
-    scores = rng.normal(size=(rows, 4)) + skill * np.eye(4)[targets]
-    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    return ProbabilityTable(
-        ids=[f"p{row}" for row in range(rows)],
-        classes=CLASSES,
-        probabilities=probabilities.astype(np.float32),
-        folds=np.arange(rows) % 5,
-        labels=[CLASSES[target] for target in targets],
-    )
-
-
 def candidate(name, skill, *, split="s", start=0, rows=200):
-    table = draw(skill)
+    table = draw(seed=int(skill * 100), skill=skill)
     run = SimpleNamespace(
         info=SimpleNamespace(run_id=name, experiment_id="0", start_time=start),
         data=SimpleNamespace(tags={Tag.SPLIT: split, Tag.STAGE: "stage1"}, metrics={Metric.DATA_ROWS: rows}),
