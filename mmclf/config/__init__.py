@@ -4,6 +4,7 @@ from .reading import build_config, parse_overrides
 from .resolving import ConfigLike, Overrides, absolute_paths, changed_config, check_changes, name_of, resolve_config
 from .schema import (
     HF_HUB,
+    KERNELS,
     LOCAL_DIR,
     Config,
     DataConfig,
@@ -19,6 +20,7 @@ from .yaml_text import read_yaml
 
 __all__ = [
     "HF_HUB",
+    "KERNELS",
     "LOCAL_DIR",
     "Config",
     "ConfigLike",

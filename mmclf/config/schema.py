@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from ..errors import ConfigError
@@ -24,6 +24,9 @@ LOCAL_DIR, HF_HUB = "local-dir:", "hf-hub:"
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+# of image features, of text features, of both at once, of the text's words, and of its characters
+KernelName = Literal["image", "text", "product", "words", "chars"]
+KERNELS: tuple[KernelName, ...] = typing.get_args(KernelName)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,22 @@ class Only:
     stage: str
     what: str
     otherwise: Any = None
+
+
+@dataclass(frozen=True)
+class OfHead:
+    """Marks a key that one kind of head alone has; with the other it is left out.
+
+    Attributes:
+        kind: a value of `model.head`.
+        otherwise: the value that a required key gets with the other kind.
+    """
+
+    kind: str
+    otherwise: Any = None
+
+
+STEPPED = OfHead("mlp")
 
 
 class Section(BaseModel):
@@ -76,8 +95,12 @@ class ModelConfig(Section):
     name: str = "ViT-L-14-quickgelu"
     # None: random weights (tests and benchmarks); ignored by open_clip for `local-dir:` and `hf-hub:`
     pretrained: str | None = "openai"
-    hidden_dim: Count = 512
-    dropout: Share = 0.1
+    # mlp: the report's, trained by steps; kernel: solved, on features and on the words and characters of the text
+    head: Annotated[Literal["mlp", "kernel"], Only("stage1", "frozen features")] = "mlp"
+    hidden_dim: Annotated[Count, STEPPED] = 512
+    dropout: Annotated[Share, STEPPED] = 0.1
+    # what a kernel head compares products by
+    kernels: Annotated[Annotated[list[KernelName], Field(min_length=1)], OfHead("kernel")] = list(KERNELS)
     clip_trainable: bool
 
 
@@ -86,24 +109,25 @@ class LearningRates(Section):
 
     image_encoder: Annotated[Rate, Only("stage2", "training the towers", otherwise=0.0)]
     text_encoder: Annotated[Rate, Only("stage2", "training the towers", otherwise=0.0)]
-    head: Rate
+    head: Annotated[Rate, OfHead("mlp", otherwise=0.0)]
 
 
 class TrainConfig(Section):
     """The optimisation of one fold, and how the folds are cut."""
 
-    epochs: Count
-    batch_size: Count
+    epochs: Annotated[Count, OfHead("mlp", otherwise=1)]
+    batch_size: Annotated[Count, OfHead("mlp", otherwise=1)]
     lrs: LearningRates
-    weight_decay: Rate = 0.01
-    warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    label_smoothing: Share = 0.0
-    grad_accum: Count = 1
-    early_stop_patience: Count = 2
+    weight_decay: Annotated[Rate, STEPPED] = 0.01
+    warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0), STEPPED] = 0.0
+    label_smoothing: Annotated[Share, STEPPED] = 0.0
+    grad_accum: Annotated[Count, STEPPED] = 1
+    early_stop_patience: Annotated[Count, STEPPED] = 2
     # random crops of each picture that the epochs take in turn. None: as many as epochs; 0: the eval view
     views: Annotated[
         Annotated[int, Field(ge=0, le=1000)] | None,
         Only("stage1", "stored features; stage 2 crops each picture anew in every epoch"),
+        STEPPED,
     ] = None
     # the fastest safe precision of the machine
     amp: bool = True
@@ -132,6 +156,20 @@ class Config(Section):
     train: TrainConfig
     infer: InferConfig = InferConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, tree: Any) -> Any:
+        """A head that is solved needs no epochs, batches and rates."""
+        if not isinstance(tree, dict) or not isinstance(tree.get("model"), dict):
+            return tree
+        given = tree.get("train", {})
+        if tree["model"].get("head") != "kernel" or not isinstance(given, dict):
+            return tree
+        train = _solved_defaults(TrainConfig) | given
+        if isinstance(given.get("lrs"), dict):
+            train["lrs"] = _solved_defaults(LearningRates) | given["lrs"]
+        return tree | {"train": train}
+
     def flat(self) -> dict[str, Any]:
         """Dotted key -> value, in the order of declaration."""
         return dict(flatten(self.model_dump(mode="json")))
@@ -147,6 +185,17 @@ class Config(Section):
         return text
 
 
+def _solved_defaults(section: type[BaseModel]) -> dict[str, Any]:
+    """What the required keys of `train` are where nothing is trained by steps."""
+    found: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found[name] = _solved_defaults(field.annotation)
+        elif field.is_required():
+            found[name] = next(mark.otherwise for mark in field.metadata if isinstance(mark, Only | OfHead))
+    return found
+
+
 def check_stage(config: Config, stage: str, source: str) -> None:
     """The configuration is one for this stage.
 
@@ -156,7 +205,8 @@ def check_stage(config: Config, stage: str, source: str) -> None:
         source: where it comes from, for the message.
 
     Raises:
-        ConfigError: `model.clip_trainable` is that of the other stage, or a key is set that this one doesn't apply.
+        ConfigError: `model.clip_trainable` is that of the other stage, or a key is set that this stage or head doesn't
+            apply.
     """
     trains = stage == "stage2"
     if config.model.clip_trainable != trains:
@@ -166,8 +216,18 @@ def check_stage(config: Config, stage: str, source: str) -> None:
     here = stage.replace("stage", "stage ")
     for key, field, value in _fields(config):
         for mark in field.metadata:
-            default = mark.otherwise if isinstance(mark, Only) and field.is_required() else field.default
-            if isinstance(mark, Only) and mark.stage != stage and value != default:
+            if not isinstance(mark, Only | OfHead):
+                continue
+            default = mark.otherwise if field.is_required() else field.default
+            if value == default:
+                continue
+            if isinstance(mark, OfHead) and mark.kind != config.model.head:
+                example = ", as configs/kernel-stage1.yaml does" if config.model.head == "kernel" else ""
+                raise ConfigError(
+                    f"{source}: {key}: found {json.dumps(value)}, but it is for model.head={mark.kind}, and "
+                    f"model.head is {config.model.head}; leave it out{example}"
+                )
+            if isinstance(mark, Only) and mark.stage != stage:
                 raise ConfigError(
                     f"{source}: {key}: found {json.dumps(value)}, but it is for {mark.what}; {here} leaves it at "
                     f"{json.dumps(default)}"

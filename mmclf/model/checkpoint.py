@@ -19,6 +19,7 @@ from ..data.images import Transform
 from ..errors import CheckpointError
 from ..store.files import atomic_folder, read_header, write_header
 from .classifier import Head
+from .head_inputs import ScoringHead
 from .identity import BackboneIdentity
 
 WEIGHTS, META = "weights.safetensors", "meta.json"
@@ -104,8 +105,32 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, read_header(folder / META, CheckpointMeta, CheckpointError, "is the run complete?"))
 
 
+def open_head(checkpoint: Checkpoint, device: torch.device) -> ScoringHead:
+    """A checkpoint's head, ready to score.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or doesn't fit its description.
+    """
+    meta = checkpoint.meta
+    if meta.config.model.head == "mlp":
+        head = build_head(meta.backbone, meta.config, len(meta.classes))
+        load_head(head, checkpoint)
+        return head.to(device).eval()
+    from .kernel_head import KernelHead
+
+    try:
+        solved = KernelHead.from_tensors(checkpoint.tensors(HEAD))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint.folder}: its head doesn't fit: {error}") from None
+    if len(solved.log_prior) != len(meta.classes):
+        raise CheckpointError(
+            f"{checkpoint.folder}: its head has {len(solved.log_prior)} classes, but {META} names {len(meta.classes)}"
+        )
+    return solved
+
+
 def load_head(head: Head, checkpoint: Checkpoint) -> None:
-    """Load a checkpoint's head, strictly.
+    """Load a checkpoint's MLP head, strictly.
 
     Raises:
         CheckpointError: its shapes differ (other classes, hidden_dim or feature widths).
@@ -114,7 +139,7 @@ def load_head(head: Head, checkpoint: Checkpoint) -> None:
 
 
 def build_head(identity: BackboneIdentity, config: Config, classes: int) -> Head:
-    """A new head of the configured size for these towers; initialised from torch's global generator."""
+    """A new MLP head of the configured size for these towers; initialised from torch's global generator."""
     features = identity.image_dim + identity.text_dim
     return Head(features, config.model.hidden_dim, classes, config.model.dropout)
 

@@ -1,7 +1,7 @@
 """The models that are trained: towers with a head, and a head alone on features that are computed already."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from torch import nn
 from ..config import LearningRates
 from ..data.row_batches import Batch
 from ..runtime.device import Precision, encoding_batch
+from .head_inputs import HeadInputs
 from .pooling import mean_by_row
 
 if TYPE_CHECKING:  # importing open_clip takes seconds, which a head on stored features doesn't need
@@ -28,6 +29,17 @@ class Head(nn.Sequential):
             nn.Dropout(dropout),
             nn.Linear(hidden_dim, classes),
         )
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """Both features."""
+        return ("image", "text")
+
+    def probabilities(self, rows: HeadInputs) -> torch.Tensor:
+        """float32 (n, classes), on the device of the head."""
+        device = next(self.parameters()).device
+        logits: torch.Tensor = self(torch.from_numpy(rows.features).to(device))
+        return logits.softmax(dim=1)
 
 
 @dataclass(frozen=True)

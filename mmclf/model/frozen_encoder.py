@@ -84,6 +84,7 @@ class Encoder:
     Attributes:
         unreadable: a sentence for each picture that couldn't be decoded, by its name.
         truncated: number of rows of the last `texts` whose text didn't fit.
+        has_picture: bool (rows,), which rows of the last `images` have a picture that could be decoded.
         ledger: what was computed and how long it took.
     """
 
@@ -116,6 +117,7 @@ class Encoder:
         """
         self.unreadable: dict[str, str] = {}
         self.truncated = 0
+        self.has_picture = np.empty(0, dtype=bool)
         self.ledger = Ledger()
         self._towers, self._data, self._seed = towers, data, seed
         self._precision, self._device, self._cache = precision, device, cache
@@ -193,6 +195,7 @@ class Encoder:
         chosen = [[place for place in places if work.is_readable[place]] or [0] for places in chosen]
         if any(places == [0] for places in chosen) and not is_there[0].all():
             self._encode_pictures(work, np.array([0]))
+        self.has_picture = np.array([places != [0] for places in chosen], dtype=bool)
         asked = np.unique(np.array([place for places in chosen for place in places], dtype=np.int64))
         self.ledger.count(before[asked], watch)
         return [self._gather(each, chosen) for each in features]

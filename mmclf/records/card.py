@@ -78,7 +78,9 @@ def write_card(facts: CardFacts) -> str:
     overall = [figures.top1, *(f"{figure:.4f}" for figure in of_all_rows)]
     example = ", ".join(f'"{column}": "..."' for column in facts.text_cols)
     training = (
-        f"at most {config.train.epochs} epochs, batch {config.train.batch_size}, learning rates {_rates(config)}, "
+        f"a head that is solved, on the kernels {', '.join(config.model.kernels)}"
+        if config.model.head == "kernel"
+        else f"at most {config.train.epochs} epochs, batch {config.train.batch_size}, learning rates {_rates(config)}, "
         f"weight decay {config.train.weight_decay:g}"
     )
     lines = [
@@ -114,7 +116,7 @@ def write_card(facts: CardFacts) -> str:
             [
                 ["backbone", f"{facts.backbone}, licence: {facts.licence}"],
                 ["pictures", f"{sizes} pixels, {config.data.multi_image_mode} of a product's pictures"],
-                ["text", f"{', '.join(facts.text_cols)}; at most {config.data.max_len} tokens"],
+                ["text", f"{', '.join(facts.text_cols)}; {_text_read(config)}"],
                 ["training", training],
                 ["folds", f"{', '.join(map(str, facts.folds))} of {config.train.folds}"],
                 ["data", f"digest `{facts.data_digest}`, folds `{facts.split}`"],
@@ -179,6 +181,14 @@ def _classes(table: ProbabilityTable) -> list[str]:
     if len(table.classes) > MOST_CLASSES:
         lines += ["", f"and {len(table.classes) - MOST_CLASSES:,} smaller classes."]
     return lines
+
+
+def _text_read(config: Config) -> str:
+    """How much of a text is seen."""
+    kernels = config.model.kernels if config.model.head == "kernel" else ["text"]
+    parts = [f"at most {config.data.max_len} tokens"] if "text" in kernels or "product" in kernels else []
+    parts += [f"its {name}" for name in ("words", "chars") if name in kernels]
+    return " and ".join(parts).replace("chars", "characters") or "not read"
 
 
 def _rates(config: Config) -> str:

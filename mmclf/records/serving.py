@@ -34,6 +34,8 @@ PACKAGES = (
     "timm",
     "transformers",
     "safetensors",
+    "scikit-learn",
+    "scipy",
     "numpy",
     "pandas",
     "pillow",

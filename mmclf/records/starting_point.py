@@ -13,7 +13,7 @@ from .vocabulary import Tag
 
 Candidates = list[Run]  # the newest first
 # settings that must be equal
-SHARED = ("model.name", "model.pretrained", "model.hidden_dim")
+SHARED = ("model.name", "model.pretrained", "model.head", "model.hidden_dim")
 
 
 @dataclass(frozen=True)

@@ -45,13 +45,14 @@ class CostMeter:
         """
         members = members_of(checkpoints, config.data, config.infer)
         precision = pick_precision(self._device, config.train.amp)
-        size = sum((checkpoint.folder / WEIGHTS).stat().st_size for checkpoint in checkpoints)
+        size = sum(map(_size, checkpoints))
         seconds, frozen = 0.0, 0
         for chosen in FoldModels(members, device=self._device, precision=precision).passes:
             meta = chosen.members[0].checkpoint.meta
             infer = config.infer
             towers = (meta.backbone.name, meta.backbone.pretrained, chosen.img_size, chosen.max_len, precision.name)
-            key = (*towers, len(chosen.members), infer.tta, infer.batch_size)
+            heads = [(m.checkpoint.meta.config.model.head, _size(m.checkpoint)) for m in chosen.members]
+            key = (*towers, *heads, infer.tta, infer.batch_size)
             if key not in self._known:
                 models = FoldModels(chosen.members, device=self._device, precision=precision)
                 self._known[key] = self._time(models, config)
@@ -70,6 +71,11 @@ class CostMeter:
                 pass
         towers = models.backbone(0).state_dict().values()
         return watch.seconds / len(self._rows), sum(tensor.nbytes for tensor in towers)
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    """Bytes of its weights."""
+    return (checkpoint.folder / WEIGHTS).stat().st_size
 
 
 def _draw_rows() -> Rows:

@@ -13,8 +13,8 @@ import torch
 
 from ..config import DataConfig, InferConfig
 from ..errors import CheckpointError
-from ..model.checkpoint import TOWERS, Checkpoint, build_head, load_head
-from ..model.classifier import Head
+from ..model.checkpoint import TOWERS, Checkpoint, open_head
+from ..model.head_inputs import ScoringHead
 from ..model.identity import BackboneSpec
 from ..model.towers import Towers, find_spec
 from ..runtime.device import Precision
@@ -57,12 +57,12 @@ class Loaded:
 
     Attributes:
         towers: frozen.
-        heads: on the device.
+        heads: ready to score.
         is_fine_tuned: the towers are the checkpoint's own.
     """
 
     towers: Towers
-    heads: list[Head]
+    heads: list[ScoringHead]
     is_fine_tuned: bool
 
 
@@ -128,12 +128,7 @@ class FoldModels:
             CheckpointError: a checkpoint can't be read, or doesn't fit.
         """
         if number not in self._loaded:
-            heads = []
-            for member in self.passes[number].members:
-                meta = member.checkpoint.meta
-                head = build_head(meta.backbone, meta.config, len(meta.classes))
-                load_head(head, member.checkpoint)
-                heads.append(head.to(self.device).eval())
+            heads = [open_head(member.checkpoint, self.device) for member in self.passes[number].members]
             fine_tuned = self.passes[number].members[0].checkpoint.has_towers
             self._loaded[number] = Loaded(_PassTowers(self, number), heads, fine_tuned)
         return self._loaded[number]

@@ -7,7 +7,7 @@ memory at a time.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..data.rows import Rows
 from ..data.text import Tokens
 from ..data.views import EVAL, views_of_row
 from ..model.frozen_encoder import Encoder
+from ..model.head_inputs import HeadInputs
 from ..runtime.progress import track
 from ..runtime.speed import Ledger, Stopwatch
 from .fold_models import FoldModels, Pass
@@ -116,11 +117,18 @@ class Scoring:
         with PixelSpool(map(_transform, passes[1:])) if len(passes) > 1 else contextlib.nullcontext() as spool:
             for number, chosen in enumerate(passes):
                 encoder = self._encoder(number, chosen)
-                flips = (False, True) if self._infer.tta else (False,)
-                images = encoder.images(rows, EVAL, flips=flips, spool=spool)
-                fine_tuned = self._models.load(number).is_fine_tuned
-                texts = encoder.texts(rows, memo=memo if fine_tuned and len(passes) > 1 else None)
-                total += self._apply_heads(number, images, texts)
+                loaded = self._models.load(number)
+                reads = {name for head in loaded.heads for name in head.reads}
+                flips = (False, True) if self._infer.tta and "image" in reads else (False,)
+                images: Sequence[np.ndarray | None] = [None]
+                if "image" in reads:
+                    images = encoder.images(rows, EVAL, flips=flips, spool=spool)
+                texts = None
+                if "text" in reads:
+                    shared = memo if loaded.is_fine_tuned and len(passes) > 1 else None
+                    texts = encoder.texts(rows, memo=shared)
+                inputs = [HeadInputs.of(rows.texts, view, encoder.has_picture, texts) for view in images]
+                total += self._apply_heads(number, inputs)
                 unreadable |= encoder.unreadable
                 if number == 0:
                     self.truncated += encoder.truncated
@@ -141,18 +149,18 @@ class Scoring:
             quiet=self._quiet,
         )
 
-    def _apply_heads(self, number: int, images: list[np.ndarray], texts: np.ndarray) -> np.ndarray:
+    def _apply_heads(self, number: int, views: list[HeadInputs]) -> np.ndarray:
         """Weighted sum over heads and flips of their probabilities, float64 (n, classes)."""
-        loaded, members, device = self._models.load(number), self._models.passes[number].members, self._models.device
+        loaded, members = self._models.load(number), self._models.passes[number].members
         parts = []
         with torch.inference_mode():
-            for start in range(0, len(texts), HEAD_ROWS):
-                rows = slice(start, start + HEAD_ROWS)
-                total = torch.zeros((), dtype=torch.float32, device=device)
-                for view in images:
-                    features = torch.from_numpy(np.concatenate([view[rows], texts[rows]], axis=1)).to(device)
+            for start in range(0, len(views[0]), HEAD_ROWS):
+                total = torch.zeros((), dtype=torch.float32)
+                for view in views:
+                    rows = view.slice(start, start + HEAD_ROWS)
                     for head, member in zip(loaded.heads, members, strict=True):
-                        total = total + head(features).softmax(dim=1) * (member.weight / len(images))
+                        found = head.probabilities(rows)
+                        total = total.to(found.device) + found * (member.weight / len(views))
                 parts.append(total.cpu().double().numpy())
         return np.concatenate(parts)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import Config
 from ..data.folds import Split
 from ..evaluation.probabilities import ProbabilityTable
 from ..model.checkpoint import CheckpointMeta, save_checkpoint
@@ -44,34 +45,43 @@ def train_fold(
         if result.is_best:
             best = result
             if task.world.is_main:
-                save_checkpoint(checkpoint, task.model.state_dict(), _meta(task, split, backbone, result))
+                meta = describe_fold(task.stage, task.fold, task.config, split, backbone, result)
+                save_checkpoint(checkpoint, task.model.state_dict(), meta)
         on_epoch(result)
     assert best is not None  # noqa: S101 - there is at least one epoch
-    held_out = split.held_out(task.fold)
-    table = ProbabilityTable(
-        ids=[split.catalog.ids[row] for row in held_out],
-        classes=split.catalog.classes,
-        probabilities=best.probabilities,
-        folds=np.full(len(held_out), task.fold, dtype=np.int64),
-        labels=[(split.catalog.labels or [])[row] for row in held_out],
-    )
     shares = task.world.gather(task.train.unreadable | task.validation.unreadable)
+    table = held_out_table(split, task.fold, best.probabilities)
     return FoldOutcome(table, tuple(sorted({sentence for share in shares for sentence in share})))
 
 
-def _meta(task: FoldTask, split: Split, backbone: BackboneSpec, result: EpochResult) -> CheckpointMeta:
+def held_out_table(split: Split, fold: int, probabilities: np.ndarray) -> ProbabilityTable:
+    """The rows that a fold held out, with their probabilities float32 (rows, classes) in the order of the catalogue."""
+    held_out = split.held_out(fold)
+    return ProbabilityTable(
+        ids=[split.catalog.ids[row] for row in held_out],
+        classes=split.catalog.classes,
+        probabilities=probabilities,
+        folds=np.full(len(held_out), fold, dtype=np.int64),
+        labels=[(split.catalog.labels or [])[row] for row in held_out],
+    )
+
+
+def describe_fold(
+    stage: str, fold: int, config: Config, split: Split, backbone: BackboneSpec, result: EpochResult
+) -> CheckpointMeta:
+    """What is kept with the weights that reached `result`."""
     metrics = {"epoch": float(result.epoch), "val_top1": result.val_top1, "val_top3": result.val_top3}
     return CheckpointMeta.model_validate(
         {
-            "stage": task.stage,
-            "fold": task.fold,
+            "stage": stage,
+            "fold": fold,
             "classes": split.catalog.classes,
             "id_col": split.catalog.id_col,
             "label_col": split.catalog.label_col,
             "text_cols": split.catalog.text_cols,
             "backbone": backbone.identity,
             "transform": backbone.transform,
-            "config": task.config,
+            "config": config,
             "metrics": metrics | {"val_loss": result.val_loss, "train_loss": result.train_loss},
         }
     )

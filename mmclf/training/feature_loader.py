@@ -1,6 +1,6 @@
 """A catalogue as features of frozen towers, and batches of them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from ..data.rows import Rows
 from ..data.views import EVAL
 from ..model.classifier import FeatureBatch
 from ..model.frozen_encoder import Encoder
+from ..model.head_inputs import HeadInputs
 
 
 class TableFeatures:
@@ -19,13 +20,26 @@ class TableFeatures:
         self.encoder = encoder
         self._rows = rows
         self._images: dict[int, np.ndarray] = {}
+        self._has_picture: np.ndarray | None = None
         self._texts: np.ndarray | None = None
 
     def images(self, view: int) -> np.ndarray:
         """float32 (rows, image_dim): of the eval view (EVAL) or of training view 1, 2, ...; see `Encoder.images`."""
         if view not in self._images:
             (self._images[view],) = self.encoder.images(self._rows, view)
+            if view == EVAL:
+                self._has_picture = self.encoder.has_picture
         return self._images[view]
+
+    def head_inputs(self, reads: Collection[str]) -> HeadInputs:
+        """The rows of the table as heads are given them, in the eval view.
+
+        Args:
+            reads: names of FEATURES that are wanted; the others are left out, as if no row had any.
+        """
+        images = self.images(EVAL) if "image" in reads else None
+        texts = self.texts() if "text" in reads else None
+        return HeadInputs.of(self._rows.texts, images, self._has_picture, texts)
 
     def texts(self) -> np.ndarray:
         """float32 (rows, text_dim); see `Encoder.texts`."""

@@ -15,11 +15,12 @@ from ..records import tracking
 from ..records.vocabulary import Tag
 from ..runtime.distributed import World
 from ..runtime.progress import clock, say
-from ..training.crossval import train_fold
-from ..training.fold_task import FoldTask
+from ..training.crossval import FoldOutcome
 from ..training.loop import EpochResult
 from .results import StageRun
 from .tables import say_unreadable
+
+Report = Callable[[EpochResult], None]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class StageJob:
         split: the catalogue and its folds.
         chosen: numbers of the folds that are trained.
         backbone: that the models stand on.
-        make_task: of a fold, when it is its turn.
+        train: trains a fold, fills the folder of its checkpoint, and reports each epoch.
         tags: of the parent run.
         facts: metrics of the parent run, asked for after the folds.
         world: the processes that train together; only the main one records.
@@ -43,7 +44,7 @@ class StageJob:
     split: Split
     chosen: Sequence[int]
     backbone: BackboneSpec
-    make_task: Callable[[int], FoldTask]
+    train: Callable[[int, Path, Report], FoldOutcome]
     tags: Mapping[Tag, str]
     facts: Callable[[], dict[str, float]]
     world: World = field(default_factory=World)
@@ -67,15 +68,13 @@ def train_folds(job: StageJob) -> StageRun:
                 tracking.record_stage(job.stage, job.config, job.split, identity, extra=job.tags)
             )
         for fold in job.chosen:
-            task = job.make_task(fold)
             checkpoint = scratch / f"fold-{fold}"
             with record.fold(fold) if record else contextlib.nullcontext() as fold_record:
-                outcome = train_fold(task, job.split, job.backbone, checkpoint, _reporter(job, fold_record))
+                outcome = job.train(fold, checkpoint, _reporter(job, fold_record))
                 if fold_record:
                     fold_record.finish(checkpoint, outcome.table, outcome.unreadable)
                     shutil.rmtree(checkpoint)  # the run has it now
             unreadable.update(outcome.unreadable)
-            del task  # before the next fold's model is made
         if record is None:
             return StageRun("", {})
         say_unreadable(sorted(unreadable), len(unreadable))
@@ -94,16 +93,19 @@ def _reached(figures: Mapping[str, Any]) -> str:
     )
 
 
-def _reporter(job: StageJob, record: tracking.FoldRecord | None) -> Callable[[EpochResult], None]:
+def _reporter(job: StageJob, record: tracking.FoldRecord | None) -> Report:
     """Record each epoch, and say it in one line."""
 
     def report(r: EpochResult) -> None:
         if record is None:
             return
         record.epoch(r)
-        place = f"{job.stage} fold {record.fold} epoch {r.epoch}/{job.config.train.epochs}"
-        speed = f"{r.rows_per_second:.0f} rows/s, {clock(r.seconds)}"
+        place = f"{job.stage} fold {record.fold}"
         reached = f"loss {r.train_loss:.4f}, val top-1 {r.val_top1:.4f}, top-3 {r.val_top3:.4f}"
-        say(f"{place}: {reached}, {speed}{' (best)' if r.is_best else ''}")
+        if job.config.model.head == "kernel":
+            say(f"{place}: {reached}, solved in {clock(r.seconds)}")
+            return
+        speed = f"{r.rows_per_second:.0f} rows/s, {clock(r.seconds)}"
+        say(f"{place} epoch {r.epoch}/{job.config.train.epochs}: {reached}, {speed}{' (best)' if r.is_best else ''}")
 
     return report

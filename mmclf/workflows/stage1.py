@@ -1,5 +1,6 @@
 """Stage 1: the towers are frozen, one head per fold is trained on their features."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from .results import StageRun
 if TYPE_CHECKING:
     from ..data.folds import Split
     from ..data.table import TableLike
-    from ..training.fold_task import FoldTask
+    from ..training.crossval import FoldOutcome
+    from .fold_training import Report
 
 
 def stage1(
@@ -53,11 +55,13 @@ def _train(config: Config, split: "Split", chosen: list[int]) -> StageRun:
     from ..model.checkpoint import build_head
     from ..model.classifier import HeadModel
     from ..model.frozen_encoder import Encoder
+    from ..model.kernels import features_used
     from ..model.towers import LazyBackbone
     from ..records import runs
     from ..runtime.device import allow_tf32, pick_device, pick_precision
     from ..runtime.seeds import seed_everything
     from ..store.cache import open_cache
+    from ..training.crossval import train_fold
     from ..training.feature_loader import TableFeatures
     from ..training.fold_task import FoldTask
     from ..training.loaders import feature_loaders
@@ -81,19 +85,28 @@ def _train(config: Config, split: "Split", chosen: list[int]) -> StageRun:
         seed=seed,
         compiled=config.train.compile,
     )
+    reads = ["image", "text"] if config.model.head == "mlp" else features_used(config.model.kernels)
     features = TableFeatures(split.catalog.rows, encoder)
-    features.texts()
+    if "text" in reads:
+        features.texts()
     truncated = encoder.truncated
     say_truncated(truncated, len(split.catalog), config.data.max_len)
 
-    def make_task(fold: int) -> "FoldTask":
+    def train_mlp(fold: int, checkpoint: Path, report: "Report") -> "FoldOutcome":
         seed_everything(seed, "head", fold)
         model = HeadModel(build_head(backbone.spec.identity, config, len(split.catalog.classes)))
-        train, validation = feature_loaders(split, fold, config, features)
-        return FoldTask("stage1", fold, config, model, train, validation, device)
+        loaders = feature_loaders(split, fold, config, features)
+        task = FoldTask("stage1", fold, config, model, *loaders, device)
+        return train_fold(task, split, backbone.spec, checkpoint, report)
+
+    def solve_kernels() -> "Callable[[int, Path, Report], FoldOutcome]":
+        from ..training.solved_folds import SolvedFolds
+
+        return SolvedFolds(split, config, features, backbone.spec).solve
 
     def facts() -> dict[str, float]:
         return encoder.ledger.figures() | {Metric.TRUNCATED: truncated}
 
     tags = {Tag.PRECISION: precision.name, Tag.DEVICE: device.type}
-    return train_folds(StageJob("stage1", config, split, chosen, backbone.spec, make_task, tags, facts))
+    train = train_mlp if config.model.head == "mlp" else solve_kernels()
+    return train_folds(StageJob("stage1", config, split, chosen, backbone.spec, train, tags, facts))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ..model.backbone import Backbone
     from ..records.starting_point import Candidates
     from ..runtime.distributed import World
-    from ..training.fold_task import FoldTask
+    from ..training.crossval import FoldOutcome
+    from .fold_training import Report
 
 
 def stage2(
@@ -104,6 +105,7 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
     from ..records import runs
     from ..records.starting_point import Wanted, choose_start
     from ..runtime.device import allow_tf32, pick_device, pick_precision
+    from ..training.crossval import train_fold
     from ..training.fold_task import FoldTask
     from ..training.loaders import tower_loaders
     from .fold_training import StageJob, train_folds
@@ -135,7 +137,7 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
     fresh = [backbone]  # the one that is loaded already serves the first fold
     del backbone  # the fold alone holds it, so that its memory is free for the next one
 
-    def make_task(number: int) -> "FoldTask":
+    def train(number: int, checkpoint: Path, report: "Report") -> "FoldOutcome":
         towers = fresh.pop() if fresh else load()
         if config.train.grad_checkpointing:
             towers.checkpoint_gradients()
@@ -145,7 +147,8 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
         load_head(head, checkpoints[number])
         model = Classifier(towers, head, precision, clip_trainable=True)
         loaders = tower_loaders(split, number, config, spec, tokens, device=device, world=world)
-        return FoldTask("stage2", number, config, model, *loaders, device, world)
+        task = FoldTask("stage2", number, config, model, *loaders, device, world)
+        return train_fold(task, split, spec, checkpoint, report)
 
     tags = {
         Tag.PRECISION: precision.name,
@@ -154,4 +157,4 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
         Tag.STAGE1_RUN: start.info.run_id,
     }
     facts: dict[str, float] = {Metric.TRUNCATED: tokens.truncated}
-    return train_folds(StageJob("stage2", config, split, chosen, spec, make_task, tags, lambda: facts, world))
+    return train_folds(StageJob("stage2", config, split, chosen, spec, train, tags, lambda: facts, world))

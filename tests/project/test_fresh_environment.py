@@ -1,4 +1,4 @@
-"""The demo's champion, its folder alone, in a new virtual environment made from its own requirements.
+"""Registered models, their folders alone, in a new virtual environment made from their own requirements.
 
 .venv/bin/python -m pytest -m slow tests/project/test_fresh_environment.py
 
@@ -16,12 +16,16 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+import mmclf
 from mmclf.config import DataConfig
 from mmclf.data.catalog import read_catalog
 from mmclf.evaluation.probabilities import read_table
+from tests.serving import matrix
+from tests.stores import mlflow_store
 
 PROJECT = Path(__file__).resolve().parents[2]
-STORE, PREDICTIONS = PROJECT / "mlflow.db", PROJECT / "demo" / "predictions" / "probabilities.parquet"
+DEMO, STORE = PROJECT / "demo-output", PROJECT / "mlflow.db"
+PREDICTIONS = DEMO / "predictions" / "probabilities.parquet"
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,17 +42,45 @@ print(sys.modules["mmclf"].__file__)
 """
 
 
-def test_the_model_folder_and_its_requirements_are_all_it_takes(tmp_path):
+def demo_champion(folder: Path) -> tuple[Path, np.ndarray, list[str]]:
+    """A copy of the demo's champion, fine-tuned towers with MLP heads, and what infer said of the test rows."""
     client = MlflowClient(f"sqlite:///{STORE}")
     name = next(m.name for m in client.search_registered_models() if m.aliases and m.name.startswith("mmclf"))
     version = client.get_model_version_by_alias(name, "champion")
     stored = client.get_logged_model(version.source.removeprefix("models:/")).artifact_location
-    stored = Path(stored.removeprefix("file://"))
-    copied = shutil.copytree(PROJECT / stored, tmp_path / "model", ignore=shutil.ignore_patterns("__pycache__"))
+    table = read_table(PREDICTIONS)
+    return copy_model(PROJECT / stored.removeprefix("file://"), folder), table.probabilities, list(table.classes)
 
-    catalog = read_catalog(
-        PROJECT / "demo" / "catalog" / "test.csv", PROJECT / "demo" / "catalog" / "images", DataConfig(), training=False
-    )
+
+def solved_champion(folder: Path) -> tuple[Path, np.ndarray, list[str]]:
+    """The same of a solved head on the demo's tiny CLIP."""
+    overrides = {"model.name": f"local-dir:{DEMO / 'tiny-clip'}", "model.pretrained": None, "data.img_size": 64}
+    images = DEMO / "catalog" / "images"
+    with mlflow_store(folder):
+        mmclf.stage1(
+            DEMO / "catalog" / "train.csv",
+            images=images,
+            config=PROJECT / "configs" / "kernel-stage1.yaml",
+            overrides=overrides | {"train.folds": 2},
+        )
+        registration = mmclf.register()
+        found = mmclf.infer(DEMO / "catalog" / "test.csv", images=images, model=registration.model).probabilities
+        uri = MlflowClient().get_model_version_download_uri("mmclf", registration.model.rpartition("/")[2])
+    classes = [str(name) for name in found.columns[1:]]
+    return copy_model(Path(uri.removeprefix("file://")), folder), found[classes].to_numpy(), classes
+
+
+def copy_model(stored: Path, folder: Path) -> Path:
+    return shutil.copytree(stored, folder / "model", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def test_the_model_folder_and_its_requirements_are_all_it_takes(tmp_path):
+    models = {}
+    for make in (demo_champion, solved_champion):
+        folder = tmp_path / make.__name__
+        folder.mkdir()
+        models[make.__name__] = make(folder)
+    catalog = read_catalog(DEMO / "catalog" / "test.csv", DEMO / "catalog" / "images", DataConfig(), training=False)
     table = pd.read_csv(catalog.table_path, dtype=str, keep_default_na=False)
     pictures = [(catalog.image_root / names[0]).read_bytes() if names else None for names in catalog.rows.pictures]
     table[["title", "description"]].assign(image=pictures).to_parquet(tmp_path / "frame.parquet")
@@ -58,19 +90,16 @@ def test_the_model_folder_and_its_requirements_are_all_it_takes(tmp_path):
     hidden = ("MLFLOW_", "PYTHONPATH", "MMCLF_", "VIRTUAL_ENV")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)} | {"HF_HUB_OFFLINE": "1"}
     environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]
-    subprocess.run([*install, str(copied / "requirements.txt")], check=True, env=environment, cwd=tmp_path)
-    done = subprocess.run(
-        [str(python), "-c", SCRIPT, str(copied)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().startswith(str(copied))
-
-    expected = read_table(PREDICTIONS)
-    found = pd.read_parquet(tmp_path / "found.parquet")
-    position = {label: column for column, label in enumerate(expected.classes)}
-    ours = np.zeros_like(expected.probabilities)
-    for row, (labels, confidences) in enumerate(zip(found["top_labels"], found["top_confidences"], strict=True)):
-        ours[row, [position[label] for label in labels]] = confidences
-    np.testing.assert_allclose(ours, expected.probabilities, atol=1e-5)
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    requirements = [str(model / "requirements.txt") for model, _, _ in models.values()]
+    assert len({Path(path).read_text() for path in requirements}) == 1
+    subprocess.run([*install, "-r", requirements[0]], check=True, env=environment, cwd=tmp_path)
+    for name, (model, expected, classes) in models.items():
+        done = subprocess.run(
+            [str(python), "-c", SCRIPT, str(model)],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip().startswith(str(model))
+        found = matrix(pd.read_parquet(tmp_path / "found.parquet"), classes)
+        np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=name)

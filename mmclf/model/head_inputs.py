@@ -1,0 +1,76 @@
+"""Rows as heads are given them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class HeadInputs:
+    """What a head is given of n rows.
+
+    Attributes:
+        images: float32 (n, image_dim), features of the pictures; of a black one where there is none. (n, 0) where no
+            head reads them.
+        texts: float32 (n, text_dim), features of the texts; of an empty one where there is none. The same.
+        has_picture: bool (n,), whether a row has a picture that could be decoded.
+        strings: the texts themselves.
+    """
+
+    images: np.ndarray
+    texts: np.ndarray
+    has_picture: np.ndarray
+    strings: Sequence[str]
+
+    @classmethod
+    def of(
+        cls,
+        strings: Sequence[str],
+        images: np.ndarray | None,
+        has_picture: np.ndarray | None,
+        texts: np.ndarray | None,
+    ) -> "HeadInputs":
+        """Rows of which some features may not be wanted: those are 0 wide, and no row has a picture without them."""
+        nothing = np.empty((len(strings), 0), dtype=np.float32)
+        if images is None or has_picture is None:
+            images, has_picture = nothing, np.zeros(len(strings), dtype=bool)
+        return cls(images, nothing if texts is None else texts, has_picture, strings)
+
+    def __len__(self) -> int:
+        return len(self.strings)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """float32 (n, image_dim + text_dim)."""
+        return np.concatenate([self.images, self.texts], axis=1)
+
+    @property
+    def has_text(self) -> np.ndarray:
+        """Bool (n,), whether a row has a text."""
+        return np.array([bool(text) for text in self.strings], dtype=bool)
+
+    def take(self, rows: np.ndarray) -> "HeadInputs":
+        """The rows at these positions."""
+        return HeadInputs(
+            self.images[rows], self.texts[rows], self.has_picture[rows], [self.strings[row] for row in rows]
+        )
+
+    def slice(self, start: int, stop: int) -> "HeadInputs":
+        """The rows from position `start` to before `stop`."""
+        part = slice(start, stop)
+        return HeadInputs(self.images[part], self.texts[part], self.has_picture[part], self.strings[part])
+
+
+class ScoringHead(Protocol):
+    """A trained head."""
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """Names of the features that it needs: image, text."""
+
+    def probabilities(self, rows: HeadInputs) -> torch.Tensor:
+        """float32 (n, classes), on the device of the head."""

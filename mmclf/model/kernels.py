@@ -1,0 +1,195 @@
+"""How alike products are: kernels of their features, and of the words and characters of their texts.
+
+A product without a picture is like no other by its picture, and one without a text by none of the kernels of texts:
+there is no black picture's and no empty text's feature in them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from .head_inputs import HeadInputs
+from .terms import InverseFrequency, count_terms
+
+FEATURES = ("image", "text")
+TERMS = ("words", "chars")
+OF_PICTURES = frozenset({"image"})
+OF_TEXTS = frozenset({"text", "words", "chars"})
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Rows as kernels compare them.
+
+    Attributes:
+        vectors: by name of FEATURES, float32 (n, d): centred, of unit length; 0 where a row has none.
+        terms: by name of TERMS, TF-IDF float32 (n, BUCKETS).
+        has: bool (n, 2): a picture, a text.
+    """
+
+    vectors: dict[str, torch.Tensor]
+    terms: dict[str, csr_array]
+    has: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.has)
+
+    def take(self, rows: np.ndarray | slice) -> "Compared":
+        """Some of the rows."""
+        index = rows if isinstance(rows, slice) else torch.from_numpy(rows)
+        return Compared(
+            {name: vectors[index] for name, vectors in self.vectors.items()},
+            {name: terms[rows] for name, terms in self.terms.items()},
+            self.has[rows],
+        )
+
+    def usable(self, kernels: Sequence[str]) -> np.ndarray:
+        """Bool (n,): whether a row has what one of the kernels compares."""
+        pictures, texts = self.has.T
+        found = np.zeros(len(self), dtype=bool)
+        if OF_PICTURES & set(kernels):
+            found = found | pictures
+        if OF_TEXTS & set(kernels):
+            found = found | texts
+        if "product" in kernels:
+            found = found | (pictures & texts)
+        return found
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is learned of the training rows so that rows can be compared.
+
+    Attributes:
+        means: by name of FEATURES, float32 (d,), over the rows that have one.
+        frequencies: by name of TERMS.
+    """
+
+    means: dict[str, np.ndarray]
+    frequencies: dict[str, InverseFrequency]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows with their terms counted, which is the same for every fold."""
+
+    inputs: HeadInputs
+    counts: dict[str, csr_array]
+
+    @classmethod
+    def of(cls, inputs: HeadInputs, kernels: Sequence[str]) -> "Prepared":
+        """Count the terms that the kernels ask for."""
+        return cls(inputs, {name: count_terms(inputs.strings, name) for name in TERMS if name in kernels})  # type: ignore[arg-type]
+
+    def take(self, rows: np.ndarray) -> "Prepared":
+        """The rows at these positions."""
+        return Prepared(self.inputs.take(rows), {name: counts[rows] for name, counts in self.counts.items()})
+
+
+def features_used(kernels: Sequence[str]) -> list[str]:
+    """Names of FEATURES that the kernels compare."""
+    return [name for name in FEATURES if name in kernels or "product" in kernels]
+
+
+def learn_scaling(rows: Prepared, kernels: Sequence[str]) -> Scaling:
+    """Means and frequencies of the training rows."""
+    inputs = rows.inputs
+    means = {}
+    for name in features_used(kernels):
+        values, there = _features(inputs, name)
+        mean = values[there].mean(axis=0, dtype=np.float64) if there.any() else np.zeros(values.shape[1])
+        means[name] = mean.astype(np.float32)
+    has_text = inputs.has_text
+    frequencies = {name: InverseFrequency.learn(counts[has_text]) for name, counts in rows.counts.items()}
+    return Scaling(means, frequencies)
+
+
+def compare_by(rows: Prepared, scaling: Scaling) -> Compared:
+    """Rows as kernels compare them."""
+    vectors = {}
+    for name, mean in scaling.means.items():
+        values, there = _features(rows.inputs, name)
+        centred = values - mean
+        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+        # torch's own memory: where numpy's happens to lie decides how a product of matrices is rounded
+        vectors[name] = torch.tensor(np.where(there[:, None], centred / np.maximum(lengths, 1e-9), np.float32(0)))
+    terms = {name: scaling.frequencies[name].apply(counts) for name, counts in rows.counts.items()}
+    return Compared(vectors, terms, np.stack([rows.inputs.has_picture, rows.inputs.has_text], axis=1))
+
+
+def similarities(one: Compared, other: Compared, kernels: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Cosines of each row of `one` with each of `other`, by name of FEATURES and TERMS: float32 (n, m)."""
+    found = {}
+    for name in features_used(kernels):
+        found[name] = one.vectors[name] @ other.vectors[name].T
+    for name in TERMS:
+        if name in kernels:
+            found[name] = torch.from_numpy((one.terms[name] @ other.terms[name].T).toarray())
+    return found
+
+
+@dataclass(frozen=True)
+class KernelParameters:
+    """How much each kernel counts; tensors without a dimension, so that they can be learned.
+
+    Attributes:
+        log_weights: by kernel.
+        log_widths: by name of FEATURES: the logarithm of gamma in exp(-gamma d²), for the distance d of unit vectors.
+    """
+
+    log_weights: dict[str, torch.Tensor]
+    log_widths: dict[str, torch.Tensor]
+
+    @classmethod
+    def start(cls, kernels: Sequence[str]) -> "KernelParameters":
+        """All the same, gamma 0.5."""
+        weights = {name: torch.zeros((), dtype=torch.float64) for name in kernels}
+        widths = {name: torch.tensor(np.log(0.5), dtype=torch.float64) for name in features_used(kernels)}
+        return cls(weights, widths)
+
+    @property
+    def kernels(self) -> list[str]:
+        """Their names."""
+        return list(self.log_weights)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All of them, in a fixed order."""
+        return [*self.log_weights.values(), *self.log_widths.values()]
+
+    def replaced(self, values: Sequence[torch.Tensor]) -> "KernelParameters":
+        """With other values, in the order of `tensors`."""
+        found = iter(values)
+        weights = {name: next(found) for name in self.log_weights}
+        return replace(self, log_weights=weights, log_widths={name: next(found) for name in self.log_widths})
+
+    def combine(self, cosines: dict[str, torch.Tensor], has_one: np.ndarray, has_other: np.ndarray) -> torch.Tensor:
+        """The kernel matrix (n, m), in the type of `cosines`.
+
+        Args:
+            cosines: as `similarities` gives them.
+            has_one: bool (n, 2), see `Compared.has`.
+            has_other: bool (m, 2).
+        """
+        kind = next(iter(cosines.values())).dtype
+        alike = {}
+        for number, name in enumerate(FEATURES):
+            if name in cosines:
+                there = torch.from_numpy(has_one[:, number, None] & has_other[None, :, number])
+                gamma = self.log_widths[name].exp().to(kind)
+                alike[name] = torch.exp(-2 * gamma * (1 - cosines[name])) * there
+        total = torch.zeros((), dtype=kind)
+        for name, log_weight in self.log_weights.items():
+            if name == "product":
+                part = alike["image"] * alike["text"]
+            else:
+                part = alike[name] if name in alike else cosines[name]
+            total = total + log_weight.exp().to(kind) * part
+        return total
+
+
+def _features(inputs: HeadInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The features of pictures or texts, and which rows have one."""
+    return (inputs.images, inputs.has_picture) if name == "image" else (inputs.texts, inputs.has_text)

@@ -1,0 +1,82 @@
+"""Folds whose head is solved: no epochs, one result."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..config import Config
+from ..data.folds import Split
+from ..evaluation.metrics import top_k
+from ..model.checkpoint import HEAD, save_checkpoint
+from ..model.identity import BackboneSpec
+from ..model.kernels import Prepared, features_used
+from ..runtime.speed import Stopwatch, peak_memory
+from .crossval import FoldOutcome, describe_fold, held_out_table
+from .feature_loader import TableFeatures
+from .kernel_fit import fit_kernel_head
+from .loop import EpochResult
+from .loss import held_out_loss
+
+
+class SolvedFolds:
+    """The folds of a table; what doesn't depend on the fold is done once."""
+
+    def __init__(self, split: Split, config: Config, features: TableFeatures, backbone: BackboneSpec) -> None:
+        """
+        Args:
+            split: the catalogue and its folds.
+            config: resolved.
+            features: of the catalogue.
+            backbone: that they come from.
+        """
+        self._split, self._config, self._features, self._backbone = split, config, features, backbone
+        kernels = config.model.kernels
+        self._rows = Prepared.of(features.head_inputs(features_used(kernels)), kernels)
+        self._targets = split.catalog.targets(split.catalog.classes)
+
+    def solve(self, fold: int, checkpoint: Path, report: Callable[[EpochResult], None]) -> FoldOutcome:
+        """Solve on the rows of the other folds, score this one's, and keep the head.
+
+        Args:
+            fold: the one that is held out.
+            checkpoint: folder that holds the head afterwards.
+            report: called with the result, as if it were that of one epoch.
+
+        Raises:
+            TrainingError: no training row has what the kernels compare.
+        """
+        split, config = self._split, self._config
+        train, held_out = split.train_rows(fold), split.held_out(fold)
+        groups = split.catalog.groups
+        watch = Stopwatch()
+        fitted = fit_kernel_head(
+            self._rows.take(train),
+            self._targets[train],
+            len(split.catalog.classes),
+            config.model.kernels,
+            None if groups is None else [groups[row] for row in train],
+            config.train.seed,
+        )
+        seconds = watch.seconds
+        probabilities = fitted.head.probabilities(self._rows.inputs.take(held_out)).numpy()
+        targets = self._targets[held_out]
+        result = EpochResult(
+            epoch=1,
+            train_loss=fitted.loss,
+            val_loss=held_out_loss(probabilities, targets),
+            val_top1=top_k(probabilities, targets, 1),
+            val_top3=top_k(probabilities, targets, 3),
+            learning_rates={},
+            seconds=watch.seconds,
+            rows_per_second=len(train) / seconds,
+            data_wait=0.0,
+            peak_memory=peak_memory(torch.device("cpu")),
+            is_best=True,
+            probabilities=probabilities,
+        )
+        state = {HEAD + name: tensor for name, tensor in fitted.head.tensors().items()}
+        save_checkpoint(checkpoint, state, describe_fold("stage1", fold, config, split, self._backbone, result))
+        report(result)
+        unreadable = tuple(sorted(set(self._features.encoder.unreadable.values())))
+        return FoldOutcome(held_out_table(split, fold, probabilities), unreadable)

@@ -1,0 +1,166 @@
+"""What is learned by leaving rows out is what leaving them out would give, and landmarks stand for rows.
+
+.venv/bin/python -m pytest tests/training/test_kernel_fit.py
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from mmclf.config import KERNELS
+from mmclf.errors import TrainingError
+from mmclf.model.head_inputs import HeadInputs
+from mmclf.model.kernels import KernelParameters, Prepared, compare_by, learn_scaling
+from mmclf.training import kernel_fit as module
+from mmclf.training import kernel_solvers as solvers
+from mmclf.training.kernel_fit import fit_kernel_head
+from mmclf.training.left_out import LeftOut, blocks_of
+from tests.products import CLASSES, draw_products
+
+
+def fit(inputs, targets, kernels=KERNELS, groups=None, seed=0):
+    return fit_kernel_head(Prepared.of(inputs, kernels), targets, CLASSES, list(kernels), groups, seed)
+
+
+def problem(rows=40, groups=None):
+    inputs, targets = draw_products(rows)
+    prepared = Prepared.of(inputs, KERNELS)
+    log_prior = torch.log(torch.from_numpy(np.bincount(targets, minlength=CLASSES) / rows))
+    groups = np.arange(rows) if groups is None else groups
+    return solvers.Problem(compare_by(prepared, learn_scaling(prepared, KERNELS)), targets, groups, log_prior)
+
+
+def left_out_by_hand(matrix, encoded, groups):
+    """Solve without each group in turn; `matrix` with the ridge on its diagonal."""
+    scores = torch.empty_like(encoded)
+    for group in np.unique(groups):
+        out = torch.from_numpy(np.flatnonzero(groups == group))
+        rest = torch.from_numpy(np.flatnonzero(groups != group))
+        weights = torch.linalg.solve(matrix[rest][:, rest], encoded[rest])
+        scores[out] = matrix[out][:, rest] @ weights
+    return scores
+
+
+GROUPS = [np.arange(40), np.arange(40) // 3, np.arange(40) % 7 % 4]
+
+
+@pytest.mark.parametrize("groups", GROUPS)
+def test_scores_without_a_group_are_those_of_a_model_without_it(groups):
+    task = problem(groups=groups)
+    parameters = KernelParameters.start(KERNELS)
+    rows, alpha, scores = solvers.solve_exactly(task, np.arange(40), parameters, 0.3)
+    matrix = solvers.kernel_matrix(task.rows, task.rows, parameters).double()
+    matrix.diagonal().add_(0.3)
+    torch.testing.assert_close(scores, left_out_by_hand(matrix, task.encoded(), groups), atol=1e-9, rtol=0)
+    torch.testing.assert_close(matrix @ alpha, task.encoded(), atol=1e-9, rtol=0)
+    assert rows.tolist() == list(range(40))
+
+
+@pytest.mark.parametrize("groups", GROUPS)
+def test_the_gradient_of_what_is_learned_is_right(groups):
+    task = problem(rows=40, groups=groups)
+    matrix = solvers.kernel_matrix(task.rows, task.rows, KernelParameters.start(KERNELS)).double()
+    matrix = matrix[:12, :12].contiguous()
+    encoded, blocks = task.encoded()[:12], blocks_of(groups[:12])
+    matrix.diagonal().add_(0.3)
+    matrix.requires_grad_()
+    # symmetric changes only: a kernel matrix has no others
+    assert torch.autograd.gradcheck(
+        lambda changed: LeftOut.apply((changed + changed.T) / 2, encoded, blocks), (matrix,)
+    )
+
+
+@pytest.mark.parametrize("groups", [None, [str(row // 2) for row in range(120)]])
+def test_with_every_row_a_landmark_it_is_the_exact_solution(groups, monkeypatch):
+    inputs, targets = draw_products(120)
+    exact = fit(inputs, targets, groups=groups)
+    monkeypatch.setattr(module, "EXACT_ROWS", 100)
+    monkeypatch.setattr(module, "LANDMARKS", 120)
+    approximate = fit(inputs, targets, groups=groups)
+    others, _ = draw_products(80, seed=1)
+    difference = approximate.head.probabilities(others) - exact.head.probabilities(others)
+    assert difference.abs().max() < 2e-3
+    assert approximate.loss == pytest.approx(exact.loss, abs=1e-3)
+    assert approximate.head.routes == exact.head.routes
+
+
+def test_beyond_the_switch_landmarks_are_support_and_little_is_lost(monkeypatch):
+    inputs, targets = draw_products(600)
+    others, truth = draw_products(400, seed=1)
+    exact = fit(inputs, targets)
+    assert len(exact.head.support) == 600
+    monkeypatch.setattr(module, "EXACT_ROWS", 599)
+    monkeypatch.setattr(module, "LANDMARKS", 150)
+    approximate = fit(inputs, targets)
+    assert len(approximate.head.support) == 150
+
+    def losses(fitted):
+        found = fitted.head.probabilities(others)
+        return -found[torch.arange(400), torch.from_numpy(truth)].log().mean()
+
+    assert losses(approximate) < losses(exact) + 0.02
+    # its own estimate, by leaving rows out, is what new rows show
+    assert approximate.loss == pytest.approx(float(losses(approximate)), abs=0.1)
+
+
+def test_a_kernel_that_tells_more_gets_more_weight():
+    inputs, targets = draw_products(200, without=0.0)
+    noise = np.random.default_rng(5).normal(size=inputs.texts.shape).astype(np.float32)
+    told = fit(HeadInputs(inputs.images, noise, inputs.has_picture, inputs.strings), targets, ["image", "text"])
+    weights = told.head.solutions["both"].parameters.log_weights
+    assert weights["image"] - weights["text"] > 1
+
+
+def test_it_is_calibrated_on_rows_that_it_has_not_seen():
+    inputs, targets = draw_products(300, without=0.0, noise=2.5)
+    others, truth = draw_products(2000, seed=1, without=0.0, noise=2.5)
+    found = fit(inputs, targets).head.probabilities(others).numpy()
+    hits = found.argmax(axis=1) == truth
+    assert 0.5 < hits.mean() < 0.95
+    assert found.max(axis=1).mean() == pytest.approx(hits.mean(), abs=0.04)
+
+
+def test_groups_are_not_what_it_learns_by():
+    """Every product twice: left out one by one, each would have its twin."""
+    inputs, targets = draw_products(60, noise=4.0, without=0.0)
+    twice = inputs.take(np.repeat(np.arange(60), 2))
+    groups = [str(row // 2) for row in range(120)]
+    truths = np.repeat(targets, 2)
+    assert fit(twice, truths).loss < 0.2
+    assert fit(twice, truths, groups=groups).loss > 0.5
+
+
+def test_rows_without_a_picture_have_their_own_solution_where_it_is_likelier():
+    inputs, targets = draw_products(200, without=0.0)
+    routes = fit(inputs, targets).head.routes
+    assert routes == {"both": "both", "text": "text", "picture": "picture"}
+    assert fit(inputs, targets, ["words", "chars"]).head.routes == {"both": "text", "text": "text"}
+    assert fit(inputs, targets, ["image"]).head.routes == {"both": "picture", "picture": "picture"}
+
+
+def test_the_same_seed_gives_the_same_head():
+    inputs, targets = draw_products(1000)  # more than it learns by, so that some are drawn
+    first, second = fit(inputs, targets).head.tensors(), fit(inputs, targets).head.tensors()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+@pytest.mark.parametrize("has_text", [True, False])
+def test_where_no_row_has_a_picture_the_rest_is_used(has_text):
+    inputs, targets = draw_products(60, without=0.0)
+    nothing = np.zeros(60, dtype=bool)
+    strings = inputs.strings if has_text else [""] * 60
+    bare = HeadInputs(inputs.images, inputs.texts, nothing, strings)
+    if has_text:
+        assert fit(bare, targets).head.routes == {"both": "text", "text": "text"}
+        return
+    with pytest.raises(TrainingError, match="no training row has a picture or text"):
+        fit(bare, targets)
+
+
+def test_a_class_without_training_rows_is_possible_but_unlikely():
+    inputs, targets = draw_products(100)
+    known = np.flatnonzero(targets != 2)
+    found = fit(inputs.take(known), targets[known]).head.probabilities(inputs)
+    assert torch.isfinite(found).all()
+    assert found[:, 2].max() < 0.2
