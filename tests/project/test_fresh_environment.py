@@ -54,14 +54,16 @@ def demo_champion(folder: Path) -> tuple[Path, np.ndarray, list[str]]:
 
 def solved_champion(folder: Path) -> tuple[Path, np.ndarray, list[str]]:
     """The same of a solved head on the demo's tiny CLIP."""
-    overrides = {"model.name": f"local-dir:{DEMO / 'tiny-clip'}", "model.pretrained": None, "data.img_size": 64}
+    overrides = {"model.name": f"local-dir:{DEMO / 'tiny-clip'}", "model.pretrained": None}
+    # the frame below has one picture a row
+    overrides |= {"data.img_size": 64, "data.max_len": 32, "data.multi_image_mode": "first", "train.folds": 2}
     images = DEMO / "catalog" / "images"
     with mlflow_store(folder):
         mmclf.stage1(
             DEMO / "catalog" / "train.csv",
             images=images,
             config=PROJECT / "configs" / "kernel-stage1.yaml",
-            overrides=overrides | {"train.folds": 2},
+            overrides=overrides,
         )
         registration = mmclf.register()
         found = mmclf.infer(DEMO / "catalog" / "test.csv", images=images, model=registration.model).probabilities
