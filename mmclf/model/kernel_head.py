@@ -29,12 +29,10 @@ from .kernels import (
     Scaling,
     compare_by,
     features_used,
-    similarities,
+    kernel_parts,
 )
 from .terms import BUCKETS, InverseFrequency
 
-# numbers of a part of a kernel matrix
-BLOCK = 2**23
 LINEAR = -30.0
 LINK = ("log_sharpness", "power", "prior_power")
 # by what a row has: a picture, a text
@@ -94,12 +92,7 @@ class Solution:
 
     def scores(self, rows: Compared, support: Compared) -> torch.Tensor:
         """float32 (n, classes), before the link."""
-        parts = []
-        step = max(1, BLOCK // max(1, len(support)))
-        for start in range(0, len(rows), step):
-            part = rows.take(slice(start, start + step))
-            cosines = similarities(part, support, self.kernels)
-            parts.append(self.parameters.combine(cosines, part.has, support.has) @ self.alpha)
+        parts = [part @ self.alpha for _, part in kernel_parts(rows, support, self.parameters)]
         return torch.cat(parts) if parts else torch.empty(0, self.alpha.shape[1])
 
     def log_probabilities(self, scores: torch.Tensor, log_prior: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ A product without a picture is like no other by its picture, and one without a t
 there is no black picture's and no empty text's feature in them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,8 @@ from scipy.sparse import csr_array
 from .head_inputs import HeadInputs
 from .terms import InverseFrequency, count_terms
 
+# numbers of a part of a kernel matrix
+BLOCK = 2**23
 FEATURES = ("image", "text")
 TERMS = ("words", "chars")
 OF_PICTURES = frozenset({"image"})
@@ -188,6 +190,15 @@ class KernelParameters:
                 part = alike[name] if name in alike else cosines[name]
             total = total + log_weight.exp().to(kind) * part
         return total
+
+
+def kernel_parts(rows: Compared, support: Compared, parameters: KernelParameters) -> Iterator[tuple[int, torch.Tensor]]:
+    """The kernel matrix in parts: position of the first row, and float32 (n, m) of some rows with all of `support`."""
+    step = max(1, BLOCK // max(1, len(support)))
+    for start in range(0, len(rows), step):
+        part = rows.take(slice(start, start + step))
+        cosines = similarities(part, support, parameters.kernels)
+        yield start, parameters.combine(cosines, part.has, support.has)
 
 
 def _features(inputs: HeadInputs, name: str) -> tuple[np.ndarray, np.ndarray]:

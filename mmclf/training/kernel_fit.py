@@ -95,18 +95,24 @@ def fit_kernel_head(
     whole = Problem(compared, targets, numbers, log_prior)
     rng = np.random.default_rng(derive_seed(seed, "kernel head"))
     support = np.arange(len(targets))
-    if len(targets) > most_exact_rows():
-        support = np.sort(rng.choice(len(targets), LANDMARKS, replace=False))
-    solved = {name: _solve(whole, support, names, rng) for name, names in _parts(kernels, compared).items()}
+    most = most_exact_rows()
+    if len(targets) > most:
+        # where memory is short, it has no room for more landmarks either
+        count = LANDMARKS if most == EXACT_ROWS else min(LANDMARKS, most)
+        support = np.sort(rng.choice(len(targets), count, replace=False))
+    supported = compared.take(support)
+    solved = {
+        name: _solve(whole, support, names, rng)
+        for name, names in _parts(kernels, compared).items()
+        if supported.usable(names).any()
+    }
     if not solved:
         raise TrainingError(
             f"model.kernels: {', '.join(kernels)} compare nothing here: no training row has a picture or text for them"
         )
     solutions = {name: each.solution for name, each in solved.items()}
     routes = {pattern: _route(pattern, solved, compared) for pattern in PATTERNS}
-    head = KernelHead(
-        scaling, compared.take(support), log_prior.float(), solutions, {k: v for k, v in routes.items() if v}
-    )
+    head = KernelHead(scaling, supported, log_prior.float(), solutions, {k: v for k, v in routes.items() if v})
     first = next(iter(solved.values()))
     return FittedHead(head, -float(first.log_likelihood.mean()))
 
@@ -139,14 +145,14 @@ def _route(pattern: str, solved: dict[str, Solved], rows: Compared) -> str:
         return own or next((name for name in ("text", "picture") if pattern == "both" and name in solved), "")
     if not own or pattern == "both":
         return "both"
-    losses = {}
+    likelihoods = {}
     for name in (own, "both"):
         each = solved[name]
         alike = (rows.has[each.rows] == PATTERNS[pattern]).all(axis=1)
         if alike.sum() < ROUTE_ROWS:
             return own
-        losses[name] = float(each.log_likelihood[alike].mean())
-    return max(losses, key=lambda name: losses[name])
+        likelihoods[name] = float(each.log_likelihood[alike].mean())
+    return max(likelihoods, key=lambda name: likelihoods[name])
 
 
 def _solve(whole: Problem, support: np.ndarray, kernels: list[str], rng: np.random.Generator) -> Solved:

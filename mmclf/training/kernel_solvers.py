@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..model.kernel_head import BLOCK, Link
-from ..model.kernels import Compared, KernelParameters, similarities
+from ..model.kernel_head import Link
+from ..model.kernels import BLOCK, Compared, KernelParameters, kernel_parts
 from .left_out import blocks_of, scores_of_regression, scores_without
 
 # rows whose scores set the link, where there are landmarks
@@ -139,11 +139,8 @@ def solve_on_landmarks(
 def kernel_matrix(rows: Compared, support: Compared, parameters: KernelParameters) -> torch.Tensor:
     """The kernel matrix, float32 (n, m), made in parts."""
     found = torch.empty(len(rows), len(support))
-    step = max(1, BLOCK // max(1, len(support)))
-    for start in range(0, len(rows), step):
-        part = rows.take(slice(start, start + step))
-        cosines = similarities(part, support, parameters.kernels)
-        found[start : start + step] = parameters.combine(cosines, part.has, support.has)
+    for start, part in kernel_parts(rows, support, parameters):
+        found[start : start + len(part)] = part
     return found
 
 

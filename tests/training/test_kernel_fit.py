@@ -164,3 +164,13 @@ def test_a_class_without_training_rows_is_possible_but_unlikely():
     found = fit(inputs.take(known), targets[known]).head.probabilities(inputs)
     assert torch.isfinite(found).all()
     assert found[:, 2].max() < 0.2
+
+
+def test_little_memory_means_fewer_landmarks(monkeypatch):
+    """Fewer rows than landmarks, but more than there is room for; and no landmark with a text."""
+    inputs, targets = draw_products(120, without=0.0)
+    strings = [text if row == 0 else "" for row, text in enumerate(inputs.strings)]
+    monkeypatch.setattr(module, "most_exact_rows", lambda: 60)
+    head = fit(HeadInputs(inputs.images, inputs.texts, inputs.has_picture, strings), targets).head
+    assert len(head.support) == 60
+    assert torch.isfinite(head.probabilities(inputs)).all()
