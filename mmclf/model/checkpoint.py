@@ -24,6 +24,7 @@ from .identity import BackboneIdentity
 
 WEIGHTS, META = "weights.safetensors", "meta.json"
 HEAD, TOWERS = "head.", "backbone.clip."
+ALL_ROWS = "all-rows"
 
 
 class CheckpointMeta(BaseModel):
@@ -32,7 +33,7 @@ class CheckpointMeta(BaseModel):
     Attributes:
         format: of this file; 1.
         stage: "stage1" or "stage2".
-        fold: number of the fold that the model was validated on.
+        fold: number of the fold that the model was validated on; None where it was trained on all rows.
         classes: labels in the order of the logits.
         id_col, label_col, text_cols: columns of the table that it was trained on.
         backbone: identity of the pretrained backbone.
@@ -45,7 +46,7 @@ class CheckpointMeta(BaseModel):
 
     format: Literal[1] = 1
     stage: Literal["stage1", "stage2"]
-    fold: int
+    fold: int | None
     classes: tuple[str, ...]
     id_col: str
     label_col: str
@@ -62,6 +63,11 @@ class Checkpoint:
 
     folder: Path
     meta: CheckpointMeta
+
+    @property
+    def name(self) -> str:
+        """Of its folder in a run or a bundle: `fold-0`, or `all-rows`."""
+        return ALL_ROWS if self.meta.fold is None else f"fold-{self.meta.fold}"
 
     @property
     def has_towers(self) -> bool:

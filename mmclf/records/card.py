@@ -32,7 +32,7 @@ class CardFacts:
         name: under which the model is registered.
         run_id: of the stage run.
         stage: "stage1" or "stage2".
-        folds: numbers of the folds in the model.
+        folds: numbers of the folds in the model; none where all rows trained it.
         backbone: as the run names it, without a path.
         licence: of its weights.
         config: that the model is used with.
@@ -73,7 +73,19 @@ def write_card(facts: CardFacts) -> str:
     commit = f"`{facts.commit[:12]}`" if facts.commit else "unknown"
     if facts.dirty == "true":
         commit += ", with changes that it doesn't hold"
-    single = "one fold" if len(facts.folds) == 1 else f"{len(facts.folds)} folds averaged"
+    several = "one fold" if len(facts.folds) == 1 else f"{len(facts.folds)} folds averaged"
+    made_of = several if facts.folds else "trained on all rows"
+    first, served = (
+        ("", "The figures are those of models trained on the other folds; the one that is served has seen all rows.")
+        if not facts.folds
+        else (
+            "The first figure is the mean over the folds' best epochs, and so a little optimistic. "
+            if config.model.head == "mlp"
+            else "",
+            "The figures are those of single folds; their average is usually better.",
+        )
+    )
+    folds = f"{', '.join(map(str, facts.folds))} of {config.train.folds}" if facts.folds else "all rows"
     of_all_rows = (figures.oof_top1, figures.oof_top3, figures.macro_f1, figures.calibration_error)
     overall = [figures.top1, *(f"{figure:.4f}" for figure in of_all_rows)]
     example = ", ".join(f'"{column}": "..."' for column in facts.text_cols)
@@ -86,7 +98,7 @@ def write_card(facts: CardFacts) -> str:
     lines = [
         f"# {facts.name}: {len(facts.table.classes)} classes of products from pictures and text",
         "",
-        f"{facts.stage} of {facts.backbone} ({towers}), {single}, {views}.",
+        f"{facts.stage} of {facts.backbone} ({towers}), {made_of}, {views}.",
         "",
         "## How good it is",
         "",
@@ -94,8 +106,7 @@ def write_card(facts: CardFacts) -> str:
         "",
         *markdown_table(["top-1 by fold", "top-1", "top-3", "macro-F1", "calibration error"], [overall]),
         "",
-        "The first figure is the mean over the folds' best epochs, and so a little optimistic. The figures are those "
-        "of single folds; their average is usually better.",
+        first + served,
         "",
         *_classes(facts.table),
         "",
@@ -118,7 +129,7 @@ def write_card(facts: CardFacts) -> str:
                 ["pictures", f"{sizes} pixels, {config.data.multi_image_mode} of a product's pictures"],
                 ["text", f"{', '.join(facts.text_cols)}; {_text_read(config)}"],
                 ["training", training],
-                ["folds", f"{', '.join(map(str, facts.folds))} of {config.train.folds}"],
+                ["folds", folds],
                 ["data", f"digest `{facts.data_digest}`, folds `{facts.split}`"],
                 ["run", f"`{facts.run_id}`"],
                 ["code", f"commit {commit}"],

@@ -60,7 +60,7 @@ class Candidate:
         return {
             Tag.SOURCE_RUN: self.run_id,
             Tag.STAGE: self.checkpoints[0].meta.stage,
-            Tag.FOLDS: ",".join(str(checkpoint.meta.fold) for checkpoint in self.checkpoints),
+            Tag.FOLDS: ",".join(checkpoint.name.removeprefix("fold-") for checkpoint in self.checkpoints),
             Tag.SPLIT: self.split,
             Tag.CONFIG_ID: self.config.fingerprint(),
             Tag.BACKBONE: self.backbone,
@@ -106,7 +106,7 @@ def find_candidates(
         try:
             table = read_table(runs.artifact_path(run, Artifact.OOF))
             check_comparable(run, table, candidates[0] if candidates else None)
-            checkpoints = runs.fold_checkpoints(client, run, fold)
+            checkpoints = runs.serving_checkpoints(client, run, fold)
             config = changed_config(checkpoints[0].meta.config, overrides)
             cost = meter.cost(checkpoints, config)
         except ConfigError:

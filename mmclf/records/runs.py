@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..errors import RunError
-from ..model.checkpoint import META, Checkpoint, open_checkpoint
+from ..model.checkpoint import ALL_ROWS, META, Checkpoint, open_checkpoint
 from ..runtime import environment
 from .vocabulary import CONFIG_PREFIX, Artifact, Tag
 
@@ -130,6 +130,23 @@ def fold_checkpoints(client: MlflowClient, parent: Run, fold: int | None = None)
     return [found[number] for number in sorted(found)]
 
 
+def serving_checkpoints(client: MlflowClient, parent: Run, fold: int | None = None) -> list[Checkpoint]:
+    """What a stage run serves: the model that all rows trained, where there is one, else the folds' models.
+
+    Args:
+        client: of the store.
+        parent: a stage1 or stage2 run.
+        fold: only this one, whatever else there is.
+
+    Raises:
+        RunError, CheckpointError: as `fold_checkpoints`.
+    """
+    found = _children(client, parent.info.run_id, ALL_ROWS) if fold is None else []
+    if found:
+        return [open_checkpoint(artifact_path(found[0], Artifact.CHECKPOINT, META))]
+    return fold_checkpoints(client, parent, fold)
+
+
 def run_config(run: Run) -> dict[str, str]:
     """The configuration that was recorded with a run: dotted keys and values as texts."""
     found = run.data.params.items()
@@ -143,9 +160,13 @@ def split_ids(text: str) -> list[str]:
 
 def finished_folds(client: MlflowClient, run_id: str) -> list[Run]:
     """The finished fold runs of a stage run, the newest first."""
+    return _children(client, run_id, "fold")
+
+
+def _children(client: MlflowClient, run_id: str, role: str) -> list[Run]:
     found = client.search_runs(
         [client.get_run(run_id).info.experiment_id],
-        f"tags.{Tag.PARENT} = '{run_id}' and tags.{Tag.ROLE} = 'fold' and attributes.status = 'FINISHED'",
+        f"tags.{Tag.PARENT} = '{run_id}' and tags.{Tag.ROLE} = '{role}' and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
         max_results=1000,
     )

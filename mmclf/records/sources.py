@@ -28,13 +28,15 @@ class Source:
     config: Config
 
     def __str__(self) -> str:
-        numbers = ", ".join(str(number) for number in self.folds)
-        return f"fold{'' if len(self.checkpoints) == 1 else 's'} {numbers} of {self.label}"
+        if not self.folds:
+            return f"the model of all rows of {self.label}"
+        numbers = ", ".join(map(str, self.folds))
+        return f"fold{'' if len(self.folds) == 1 else 's'} {numbers} of {self.label}"
 
     @property
     def folds(self) -> list[int]:
-        """Numbers of the folds that score."""
-        return [checkpoint.meta.fold for checkpoint in self.checkpoints]
+        """Numbers of the folds that score; none where the model of all rows does."""
+        return [checkpoint.meta.fold for checkpoint in self.checkpoints if checkpoint.meta.fold is not None]
 
     @property
     def text_cols(self) -> list[str]:
@@ -118,15 +120,16 @@ def _of_name(client: MlflowClient, name: str, use: Use) -> Source:
     model = registry.open_model(client, name)
     checkpoints = [c for c in model.bundle.checkpoints if use.fold in (None, c.meta.fold)]
     if not checkpoints:
-        raise RunError(f"--fold: {model.label} has no fold {use.fold}")
+        instead = "; it was trained on all rows" if model.bundle.checkpoints[0].meta.fold is None else ""
+        raise RunError(f"--fold: {model.label} has no fold {use.fold}{instead}")
     run_id = model.version.tags.get(Tag.SOURCE_RUN, "")
     return Source(model.label, run_id, checkpoints, changed_config(model.bundle.config, use.overrides, use.config))
 
 
 def _of_run(client: MlflowClient, run: Run, use: Use) -> Source:
-    checkpoints = runs.fold_checkpoints(client, run, use.fold)
+    checkpoints = runs.serving_checkpoints(client, run, use.fold)
     meta = checkpoints[0].meta
-    if len(checkpoints) < meta.config.train.folds and use.fold is None:
+    if meta.fold is not None and len(checkpoints) < meta.config.train.folds and use.fold is None:
         say(
             f"warning: run {run.info.run_id} holds {len(checkpoints)} of {meta.config.train.folds} folds; the others "
             "were not trained in it"

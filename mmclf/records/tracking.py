@@ -28,6 +28,7 @@ from ..data.folds import Split
 from ..errors import RunError
 from ..evaluation.crossvalidation import Figures, figures_of
 from ..evaluation.probabilities import ProbabilityTable, join_folds, read_table
+from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneIdentity
 from ..runtime import environment
 from ..store.files import atomic_path
@@ -69,6 +70,17 @@ class FoldRecord:
         mlflow.log_artifacts(str(checkpoint), Artifact.CHECKPOINT, run_id=self.run_id)
 
 
+@dataclass(frozen=True)
+class FinalRecord:
+    """The child run of the model that is trained on all rows, while it is trained."""
+
+    run_id: str
+
+    def finish(self, checkpoint: Path) -> None:
+        """Store the checkpoint."""
+        mlflow.log_artifacts(str(checkpoint), Artifact.CHECKPOINT, run_id=self.run_id)
+
+
 @dataclass
 class StageRecord:
     """The parent run of a stage, while it runs."""
@@ -89,6 +101,14 @@ class StageRecord:
             record = FoldRecord(active.info.run_id, number)
             yield record
             self.folds.append(record)
+
+    @contextlib.contextmanager
+    def all_rows(self) -> Iterator[FinalRecord]:
+        """A child run for the model that is trained on all rows; as `fold`."""
+        with mlflow.start_run(run_name=f"{self.stage} all rows", nested=True) as active:
+            _set_tags(self.tags | {Tag.ROLE: ALL_ROWS})
+            _log_config(self.config)
+            yield FinalRecord(active.info.run_id)
 
     def finish(self, catalog: Catalog) -> dict[str, Any]:
         """Store the out-of-fold matrix and the figures over the folds; returns the headline figures.

@@ -32,9 +32,12 @@ class Tag(Word):
     """Tags of runs and of versions of a registered model."""
 
     STAGE = "stage", "the job: stage1, stage2, infer, ensemble, register, batch or demo; of a version, the model's"
-    ROLE = "role", "parent or fold; only runs of stage1 and stage2 have one"
+    ROLE = (
+        "role",
+        "parent, fold or all-rows (the model that every row trained); only runs of stage1 and stage2 have one",
+    )
     FOLD = "fold", "number of the fold that a fold's run holds out"
-    FOLDS = "folds", "numbers of the folds that were trained, score, or are in the version; with commas"
+    FOLDS = "folds", "numbers of the folds that were trained, score, or are in the version, or all-rows; with commas"
     SPLIT = "split", "digest of rows, labels and folds: equal where the folds are the same"
     BACKBONE = "backbone", "name of the backbone for people, without a path"
     WEIGHTS = "weights_sha256", "SHA-256 of the backbone's pretrained tensors"

@@ -2,7 +2,7 @@
 
     bundle.json    configuration, names of the folds, where the model comes from
     backbone/      a `local-dir:` folder; with weights where the towers are frozen
-    fold-0/ ...    checkpoints
+    fold-0/ ...    checkpoints; `all-rows/` where one was trained on all of them
 
 No path in it leads out of it, so it works wherever it is copied to. Weights are safetensors, the rest is JSON.
 """
@@ -90,7 +90,7 @@ def write_bundle(folder: Path, checkpoints: Sequence[Checkpoint], config: Config
     names = []
     for checkpoint in checkpoints:
         meta = checkpoint.meta
-        names.append(f"fold-{meta.fold}")
+        names.append(checkpoint.name)
         place = folder / names[-1]
         place.mkdir()
         link(checkpoint.folder / WEIGHTS, place / WEIGHTS)

@@ -71,6 +71,14 @@ def describe_fold(
 ) -> CheckpointMeta:
     """What is kept with the weights that reached `result`."""
     metrics = {"epoch": float(result.epoch), "val_top1": result.val_top1, "val_top3": result.val_top3}
+    metrics |= {"val_loss": result.val_loss, "train_loss": result.train_loss}
+    return describe(stage, fold, config, split, backbone, metrics)
+
+
+def describe(
+    stage: str, fold: int | None, config: Config, split: Split, backbone: BackboneSpec, metrics: dict[str, float]
+) -> CheckpointMeta:
+    """What is kept with weights; `fold` is None where all rows trained them."""
     return CheckpointMeta.model_validate(
         {
             "stage": stage,
@@ -82,6 +90,6 @@ def describe_fold(
             "backbone": backbone.identity,
             "transform": backbone.transform,
             "config": config,
-            "metrics": metrics | {"val_loss": result.val_loss, "train_loss": result.train_loss},
+            "metrics": metrics,
         }
     )

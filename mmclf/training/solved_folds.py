@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..config import Config
@@ -12,9 +13,9 @@ from ..model.checkpoint import HEAD, save_checkpoint
 from ..model.identity import BackboneSpec
 from ..model.kernels import Prepared, features_used
 from ..runtime.speed import Stopwatch, peak_memory
-from .crossval import FoldOutcome, describe_fold, held_out_table
+from .crossval import FoldOutcome, describe, describe_fold, held_out_table
 from .feature_loader import TableFeatures
-from .kernel_fit import fit_kernel_head
+from .kernel_fit import FittedHead, fit_kernel_head
 from .loop import EpochResult
 from .loss import held_out_loss
 
@@ -48,16 +49,8 @@ class SolvedFolds:
         """
         split, config = self._split, self._config
         train, held_out = split.train_rows(fold), split.held_out(fold)
-        groups = split.catalog.groups
         watch = Stopwatch()
-        fitted = fit_kernel_head(
-            self._rows.take(train),
-            self._targets[train],
-            len(split.catalog.classes),
-            config.model.kernels,
-            None if groups is None else [groups[row] for row in train],
-            config.train.seed,
-        )
+        fitted = self._fit(train)
         seconds = watch.seconds
         probabilities = fitted.head.probabilities(self._rows.inputs.take(held_out)).numpy()
         targets = self._targets[held_out]
@@ -75,8 +68,34 @@ class SolvedFolds:
             is_best=True,
             probabilities=probabilities,
         )
-        state = {HEAD + name: tensor for name, tensor in fitted.head.tensors().items()}
-        save_checkpoint(checkpoint, state, describe_fold("stage1", fold, config, split, self._backbone, result))
+        save_checkpoint(
+            checkpoint, _state(fitted), describe_fold("stage1", fold, config, split, self._backbone, result)
+        )
         report(result)
         unreadable = tuple(sorted(set(self._features.encoder.unreadable.values())))
         return FoldOutcome(held_out_table(split, fold, probabilities), unreadable)
+
+    def solve_all(self, checkpoint: Path) -> None:
+        """Solve on all rows and keep the head: what is served, made as those that were measured.
+
+        Args:
+            checkpoint: folder that holds the head afterwards.
+        """
+        fitted = self._fit(np.arange(len(self._targets)))
+        meta = describe("stage1", None, self._config, self._split, self._backbone, {"train_loss": fitted.loss})
+        save_checkpoint(checkpoint, _state(fitted), meta)
+
+    def _fit(self, rows: np.ndarray) -> FittedHead:
+        groups = self._split.catalog.groups
+        return fit_kernel_head(
+            self._rows.take(rows),
+            self._targets[rows],
+            len(self._split.catalog.classes),
+            self._config.model.kernels,
+            None if groups is None else [groups[row] for row in rows],
+            self._config.train.seed,
+        )
+
+
+def _state(fitted: FittedHead) -> dict[str, torch.Tensor]:
+    return {HEAD + name: tensor for name, tensor in fitted.head.tensors().items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..config import Config
 from ..data.folds import Split
+from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneSpec
 from ..records import tracking
 from ..records.vocabulary import Tag
@@ -35,6 +36,8 @@ class StageJob:
         backbone: that the models stand on.
         train: trains a fold, fills the folder of its checkpoint, and reports each epoch.
         tags: of the parent run.
+        train_all: trains the model that is served on all rows and fills the folder of its checkpoint, once every
+            fold was trained here; None where the folds' models are served, averaged.
         facts: metrics of the parent run, asked for after the folds.
         world: the processes that train together; only the main one records.
     """
@@ -47,6 +50,7 @@ class StageJob:
     train: Callable[[int, Path, Report], FoldOutcome]
     tags: Mapping[Tag, str]
     facts: Callable[[], dict[str, float]]
+    train_all: Callable[[Path], None] | None = None
     world: World = field(default_factory=World)
 
 
@@ -75,6 +79,10 @@ def train_folds(job: StageJob) -> StageRun:
                     fold_record.finish(checkpoint, outcome.table, outcome.unreadable)
                     shutil.rmtree(checkpoint)  # the run has it now
             unreadable.update(outcome.unreadable)
+        if record and job.train_all and list(job.chosen) == job.split.numbers:
+            with record.all_rows() as final:
+                job.train_all(scratch / ALL_ROWS)
+                final.finish(scratch / ALL_ROWS)
         if record is None:
             return StageRun("", {})
         say_unreadable(sorted(unreadable), len(unreadable))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..records.card import CardFacts
     from ..records.champion import Candidate
 
-HEADER = ["run", "stage", "backbone", "CV top-1", "top-3", "macro-F1", "calibration error", "size", "s/row", ""]
+HEADER = ["run", "stage", "head", "backbone", "CV top-1", "top-3", "macro-F1", "calibration error", "size", "s/row", ""]
 
 
 def register(
@@ -95,7 +95,7 @@ def _card_facts(best: "Candidate", name: str, size: int) -> "CardFacts":
         name=name,
         run_id=best.run_id,
         stage=meta.stage,
-        folds=[checkpoint.meta.fold for checkpoint in best.checkpoints],
+        folds=[c.meta.fold for c in best.checkpoints if c.meta.fold is not None],
         backbone=best.backbone,
         licence=find_licence(meta.backbone.name, meta.backbone.pretrained),
         config=best.config,
@@ -116,6 +116,7 @@ def _table(candidates: "Sequence[Candidate]", best: "Candidate") -> list[list[st
         [
             candidate.run_id[:12],
             candidate.checkpoints[0].meta.stage,
+            candidate.config.model.head,
             candidate.backbone,
             candidate.figures.top1,
             f"{candidate.figures.top3_mean:.4f}",

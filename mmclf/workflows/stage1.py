@@ -1,6 +1,5 @@
 """Stage 1: the towers are frozen, one head per fold is trained on their features."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,14 +98,14 @@ def _train(config: Config, split: "Split", chosen: list[int]) -> StageRun:
         task = FoldTask("stage1", fold, config, model, *loaders, device)
         return train_fold(task, split, backbone.spec, checkpoint, report)
 
-    def solve_kernels() -> "Callable[[int, Path, Report], FoldOutcome]":
-        from ..training.solved_folds import SolvedFolds
-
-        return SolvedFolds(split, config, features, backbone.spec).solve
-
     def facts() -> dict[str, float]:
         return encoder.ledger.figures() | {Metric.TRUNCATED: truncated}
 
     tags = {Tag.PRECISION: precision.name, Tag.DEVICE: device.type}
-    train = train_mlp if config.model.head == "mlp" else solve_kernels()
-    return train_folds(StageJob("stage1", config, split, chosen, backbone.spec, train, tags, facts))
+    if config.model.head == "mlp":
+        return train_folds(StageJob("stage1", config, split, chosen, backbone.spec, train_mlp, tags, facts))
+    from ..training.solved_folds import SolvedFolds
+
+    solved = SolvedFolds(split, config, features, backbone.spec)
+    job = StageJob("stage1", config, split, chosen, backbone.spec, solved.solve, tags, facts, solved.solve_all)
+    return train_folds(job)

@@ -147,7 +147,7 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
         load_head(head, checkpoints[number])
         model = Classifier(towers, head, precision, clip_trainable=True)
         loaders = tower_loaders(split, number, config, spec, tokens, device=device, world=world)
-        task = FoldTask("stage2", number, config, model, *loaders, device, world)
+        task = FoldTask("stage2", number, config, model, *loaders, device, world=world)
         return train_fold(task, split, spec, checkpoint, report)
 
     tags = {
@@ -157,4 +157,4 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
         Tag.STAGE1_RUN: start.info.run_id,
     }
     facts: dict[str, float] = {Metric.TRUNCATED: tokens.truncated}
-    return train_folds(StageJob("stage2", config, split, chosen, spec, train, tags, lambda: facts, world))
+    return train_folds(StageJob("stage2", config, split, chosen, spec, train, tags, lambda: facts, world=world))

@@ -21,7 +21,7 @@ from mmclf.data.folds import assign_folds
 from mmclf.errors import CheckpointError
 from mmclf.evaluation.probabilities import read_table
 from mmclf.model.frozen_encoder import Encoder
-from mmclf.records.runs import artifact_path, fold_checkpoints, get_run
+from mmclf.records.runs import artifact_path, fold_checkpoints, get_run, serving_checkpoints
 from mmclf.scoring.fold_models import FoldModels, members_of
 from tests.features import CPU, FLOAT32
 from tests.serving import matrix
@@ -84,15 +84,36 @@ def test_it_is_a_run_with_folds_checkpoints_and_an_out_of_fold_matrix(project, t
     assert "epoch" not in said
 
 
-def test_infer_is_the_mean_of_the_folds_heads(project, call, trained):
+def test_what_scores_was_trained_on_all_rows(project, call, trained):
     run = get_run(project.client, trained[0]["run_id"])
-    means = []
+    [served] = serving_checkpoints(project.client, run)
+    assert (served.name, served.meta.fold) == ("all-rows", None)
+    assert len(load_file(served.folder / "weights.safetensors")["head.support.has"]) == len(
+        read_table(artifact_path(run, "oof.parquet"))
+    )
+    found = {}
     for fold in ("0", "1", "all"):
         out = project.folder / f"fold-{fold}"
-        call("infer", *project.test, "--model", run.info.run_id, "--fold", fold, "--out", str(out))
-        means.append(read_table(out / "probabilities.parquet").probabilities)
-    assert np.abs(means[0] - means[1]).max() > 1e-3
-    np.testing.assert_allclose(means[2], (means[0] + means[1]) / 2, atol=1e-6)
+        _, said = call("infer", *project.test, "--model", run.info.run_id, "--fold", fold, "--out", str(out))
+        found[fold] = read_table(out / "probabilities.parquet").probabilities
+        of = "the model of all rows" if fold == "all" else f"fold {fold}"
+        assert f"infer: {of} of stage1 run {run.info.run_id}" in said
+    assert np.abs(found["0"] - found["1"]).max() > 1e-3
+    assert np.abs(found["all"] - (found["0"] + found["1"]) / 2).max() > 1e-3
+
+
+def test_a_fold_alone_is_served_as_it_is(project, call):
+    config = ["--config", str(project.folder / "kernel.yaml"), "--fold", "1"]
+    figures, _ = call("stage1", *project.train, *config)
+    [served] = serving_checkpoints(project.client, get_run(project.client, figures["run_id"]))
+    assert served.meta.fold == 1
+
+
+def test_a_model_of_all_rows_has_no_folds(project, call, registered):
+    said = call("infer", *project.test, "--model", "models:/mmclf@champion", "--fold", "1", fails=True)
+    assert "has no fold 1; it was trained on all rows" in said
+    version = project.client.get_model_version_by_alias("mmclf", "champion")
+    assert version.tags["folds"] == "all-rows"
 
 
 def test_the_registered_model_answers_as_infer_does(project, call, trained, registered):
@@ -108,6 +129,7 @@ def test_the_registered_model_answers_as_infer_does(project, call, trained, regi
     np.testing.assert_allclose(matrix(found, list(table.classes)), table.probabilities, atol=1e-5)
     card = project.client.get_model_version_by_alias("mmclf", "champion").description
     assert "a head that is solved, on the kernels image, text, product, words, chars" in card
+    assert "trained on all rows" in card
     assert "at most 16 tokens and its words and its characters" in card
 
 

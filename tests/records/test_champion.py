@@ -25,7 +25,10 @@ def candidate(name, skill, *, split="s", start=0, rows=200):
         data=SimpleNamespace(tags={Tag.SPLIT: split, Tag.STAGE: "stage1"}, metrics={Metric.DATA_ROWS: rows}),
     )
     backbone = SimpleNamespace(name="ViT-B-32", pretrained="openai")
-    checkpoints = [SimpleNamespace(meta=SimpleNamespace(stage="stage1", fold=n, backbone=backbone)) for n in range(5)]
+    checkpoints = [
+        SimpleNamespace(name=f"fold-{n}", meta=SimpleNamespace(stage="stage1", fold=n, backbone=backbone))
+        for n in range(5)
+    ]
     config = SimpleNamespace(fingerprint=lambda: "c")
     return Candidate(run, checkpoints, config, table, figures_of(table), Cost(1, 0.1))
 

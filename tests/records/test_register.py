@@ -122,7 +122,7 @@ def test_the_runs_stand_in_a_table(store, champion):
     lines = store.said.splitlines()
     header = lines[0].split("  ")
     assert [name.strip() for name in header if name.strip()] == [
-        "run", "stage", "backbone", "CV top-1", "top-3", "macro-F1", "calibration error", "size", "s/row",
+        "run", "stage", "head", "backbone", "CV top-1", "top-3", "macro-F1", "calibration error", "size", "s/row",
     ]  # fmt: skip
     assert lines[1].startswith(store.good[:12])
     assert lines[1].endswith("best")

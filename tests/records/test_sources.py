@@ -20,6 +20,7 @@ def source(tree, label, folds=(0, 1), text_cols=("title",), overrides=""):
 def test_a_source_says_what_it_is(tree):
     assert str(source(tree, "stage2 run 12")) == "folds 0, 1 of stage2 run 12"
     assert str(source(tree, "mmclf version 3", folds=[4])) == "fold 4 of mmclf version 3"
+    assert str(source(tree, "mmclf version 3", folds=[None])) == "the model of all rows of mmclf version 3"
 
 
 def test_text_columns_are_those_trained_on_unless_others_are_named(tree):
