@@ -1,6 +1,7 @@
-"""Average the probabilities of several infer runs: scales, backbones or seeds.
+"""Average the probabilities of several infer runs, or fuse stage runs by learned weights.
 
     python -m entrypoints.ensemble --runs <infer run>,<infer run> --weights 2,1
+    python -m entrypoints.ensemble --runs <stage-1 run>,<stage-1 run>
 
 Without `--runs`: the newest infer run of each scored model and img_size, of the same table as the newest one.
 """
@@ -26,7 +27,7 @@ def ensemble(options: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return run(ensemble, "Average the probabilities of several infer runs.", DEFAULTS, argv)
+    return run(ensemble, "Average several infer runs, or fuse stage runs.", DEFAULTS, argv)
 
 
 if __name__ == "__main__":

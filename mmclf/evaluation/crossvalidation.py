@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .metrics import calibration_error, macro_f1, top_k
+from .metrics import calibration_error, log_loss, macro_f1, top_k
 from .probabilities import ProbabilityTable
 
 
@@ -25,6 +25,7 @@ class Figures:
         folds: what each fold reached, in the order of their numbers.
         top1_mean, top1_std, top3_mean: over the folds, each counting the same.
         oof_top1, oof_top3, macro_f1, calibration_error: of all rows together.
+        loss: mean of -log p(true class), of all rows together.
     """
 
     folds: tuple[FoldFigures, ...]
@@ -35,6 +36,7 @@ class Figures:
     oof_top3: float
     macro_f1: float
     calibration_error: float
+    loss: float
 
     @property
     def is_single(self) -> bool:
@@ -65,4 +67,5 @@ def figures_of(table: ProbabilityTable) -> Figures:
         oof_top3=top_k(probabilities, targets, 3),
         macro_f1=macro_f1(probabilities, targets),
         calibration_error=calibration_error(probabilities, targets),
+        loss=log_loss(probabilities, targets),
     )

@@ -148,6 +148,14 @@ def join_folds(tables: Sequence[ProbabilityTable], order: Sequence[str]) -> Prob
     )
 
 
+def align(table: ProbabilityTable, like: ProbabilityTable) -> ProbabilityTable:
+    """An out-of-fold matrix in the order of rows and classes of another one of the same rows and classes."""
+    row_of = {i: row for row, i in enumerate(table.ids)}
+    rows = [row_of[i] for i in like.ids]
+    columns = [table.classes.index(name) for name in like.classes]
+    return ProbabilityTable(like.ids, like.classes, table.probabilities[rows][:, columns], like.folds, like.labels)
+
+
 def average(
     tables: Sequence[ProbabilityTable], weights: Sequence[float] | None, names: Sequence[str]
 ) -> ProbabilityTable:

@@ -31,7 +31,8 @@ class CardFacts:
     Attributes:
         name: under which the model is registered.
         run_id: of the stage run.
-        stage: "stage1" or "stage2".
+        stage: "stage1", "stage2" or "fusion".
+        members: of a fusion: what each is and its weight; else none.
         folds: numbers of the folds in the model; none where all rows trained it.
         backbone: as the run names it, without a path.
         licence: of its weights.
@@ -49,6 +50,7 @@ class CardFacts:
     name: str
     run_id: str
     stage: str
+    members: Sequence[tuple[str, float]]
     folds: Sequence[int]
     backbone: str
     licence: str
@@ -67,25 +69,15 @@ class CardFacts:
 def write_card(facts: CardFacts) -> str:
     """The card as Markdown."""
     config, figures = facts.config, facts.figures
-    towers = "frozen, head only" if facts.stage == "stage1" else "fine-tuned"
+    towers = {"stage1": "frozen, head only", "stage2": "fine-tuned"}.get(facts.stage, "members pooled")
     views = "mean with the horizontal flip" if config.infer.tta else "one view"
     sizes = ", ".join(map(str, config.infer.img_sizes or [config.data.img_size]))
     commit = f"`{facts.commit[:12]}`" if facts.commit else "unknown"
     if facts.dirty == "true":
         commit += ", with changes that it doesn't hold"
-    several = "one fold" if len(facts.folds) == 1 else f"{len(facts.folds)} folds averaged"
-    made_of = several if facts.folds else "trained on all rows"
-    first, served = (
-        ("", "The figures are those of models trained on the other folds; the one that is served has seen all rows.")
-        if not facts.folds
-        else (
-            "The first figure is the mean over the folds' best epochs, and so a little optimistic. "
-            if config.model.head == "mlp"
-            else "",
-            "The figures are those of single folds; their average is usually better.",
-        )
-    )
+    made_of, how = _made_of(facts)
     folds = f"{', '.join(map(str, facts.folds))} of {config.train.folds}" if facts.folds else "all rows"
+    members = [[f"member: {name}", f"weight {weight:.2f}"] for name, weight in facts.members]
     of_all_rows = (figures.oof_top1, figures.oof_top3, figures.macro_f1, figures.calibration_error)
     overall = [figures.top1, *(f"{figure:.4f}" for figure in of_all_rows)]
     example = ", ".join(f'"{column}": "..."' for column in facts.text_cols)
@@ -106,7 +98,7 @@ def write_card(facts: CardFacts) -> str:
         "",
         *markdown_table(["top-1 by fold", "top-1", "top-3", "macro-F1", "calibration error"], [overall]),
         "",
-        first + served,
+        how,
         "",
         *_classes(facts.table),
         "",
@@ -128,7 +120,7 @@ def write_card(facts: CardFacts) -> str:
                 ["backbone", f"{facts.backbone}, licence: {facts.licence}"],
                 ["pictures", f"{sizes} pixels, {config.data.multi_image_mode} of a product's pictures"],
                 ["text", f"{', '.join(facts.text_cols)}; {_text_read(config)}"],
-                ["training", training],
+                *(members or [["training", training]]),
                 ["folds", folds],
                 ["data", f"digest `{facts.data_digest}`, folds `{facts.split}`"],
                 ["run", f"`{facts.run_id}`"],
@@ -145,6 +137,20 @@ def write_card(facts: CardFacts) -> str:
         "- The backbone was trained on pictures and texts of the web, whose leanings it may have kept.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _made_of(facts: CardFacts) -> tuple[str, str]:
+    """What scores, and what its figures say of that."""
+    if facts.members:
+        said = "The members' weights were learned on the rows of the other folds. Members that are averages over folds "
+        return f"{len(facts.members)} members", said + "are usually better than in these figures."
+    if not facts.folds:
+        said = "The figures are those of models trained on the other folds; the one that is served has seen all rows."
+        return "trained on all rows", said
+    optimistic = "The first figure is the mean over the folds' best epochs, and so a little optimistic. "
+    said = "The figures are those of single folds; their average is usually better."
+    several = "one fold" if len(facts.folds) == 1 else f"{len(facts.folds)} folds averaged"
+    return several, (optimistic if facts.config.model.head == "mlp" else "") + said
 
 
 def find_licence(name: str, pretrained: str) -> str:

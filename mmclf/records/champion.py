@@ -7,7 +7,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from ..config import Config, Overrides, changed_config
+from ..config import Config, Overrides
 from ..errors import ComparisonError, ConfigError, MmclfError, RunError
 from ..evaluation.comparison import compare
 from ..evaluation.crossvalidation import Figures, figures_of
@@ -15,17 +15,18 @@ from ..evaluation.probabilities import ProbabilityTable, read_table
 from ..model.checkpoint import Checkpoint
 from ..runtime.progress import say
 from ..scoring.cost import Cost, CostMeter
+from ..scoring.mixture import Mixture
 from . import runs
+from .fusion import FUSION, STAGES, mixture_of
 from .vocabulary import CV, Artifact, Metric, Tag, show_backbone
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A stage run with its folds, its out-of-fold matrix, and what scoring with it costs."""
+    """A run of a stage or a fusion with what it serves, its out-of-fold matrix, and what scoring with it costs."""
 
     run: Run
-    checkpoints: list[Checkpoint]
-    config: Config
+    mixture: Mixture
     table: ProbabilityTable
     figures: Figures
     cost: Cost
@@ -34,6 +35,26 @@ class Candidate:
     def run_id(self) -> str:
         """Of the run."""
         return str(self.run.info.run_id)
+
+    @property
+    def stage(self) -> str:
+        """stage1, stage2 or fusion."""
+        return str(self.run.data.tags[Tag.STAGE])
+
+    @property
+    def head(self) -> str:
+        """For people: the kinds of its members' heads."""
+        return " + ".join(expert.config.model.head for expert in self.mixture.experts)
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """Of all experts."""
+        return self.mixture.checkpoints
+
+    @property
+    def config(self) -> Config:
+        """Of the first expert."""
+        return self.mixture.config
 
     @property
     def experiment(self) -> str:
@@ -59,10 +80,10 @@ class Candidate:
         """Of a version that is made of it; two versions with the same ones are the same model."""
         return {
             Tag.SOURCE_RUN: self.run_id,
-            Tag.STAGE: self.checkpoints[0].meta.stage,
-            Tag.FOLDS: ",".join(checkpoint.name.removeprefix("fold-") for checkpoint in self.checkpoints),
+            Tag.STAGE: self.stage,
+            Tag.FOLDS: ",".join(dict.fromkeys(each.name.removeprefix("fold-") for each in self.checkpoints)),
             Tag.SPLIT: self.split,
-            Tag.CONFIG_ID: self.config.fingerprint(),
+            Tag.CONFIG_ID: ",".join(expert.config.fingerprint() for expert in self.mixture.experts),
             Tag.BACKBONE: self.backbone,
         }
 
@@ -82,7 +103,8 @@ def find_candidates(
 
     Args:
         client: of the store.
-        run_ids: of finished stage runs; none for all of the experiment, the newest of which decides the folds.
+        run_ids: of finished runs of the stages and fusions; none for all of the experiment, the newest of which
+            decides the folds.
         fold: that alone is packed; None for all.
         overrides: how the model is used.
 
@@ -92,10 +114,10 @@ def find_candidates(
         ConfigError: overrides that can't be used.
     """
     if run_ids:
-        found = [runs.get_stage_run(client, run_id, ["stage1", "stage2"]) for run_id in dict.fromkeys(run_ids)]
+        found = [runs.get_stage_run(client, run_id, [*STAGES, FUSION]) for run_id in dict.fromkeys(run_ids)]
     else:
         experiment = runs.current_experiment(client)
-        found = [run for stage in ("stage1", "stage2") for run in runs.newest_runs(client, experiment, stage)]
+        found = [run for stage in (*STAGES, FUSION) for run in runs.newest_runs(client, experiment, stage)]
         found.sort(key=lambda run: run.info.start_time, reverse=True)
     if not found:
         raise RunError("the experiment has no finished run of stage1 or stage2 to register; run one first")
@@ -106,9 +128,8 @@ def find_candidates(
         try:
             table = read_table(runs.artifact_path(run, Artifact.OOF))
             check_comparable(run, table, candidates[0] if candidates else None)
-            checkpoints = runs.serving_checkpoints(client, run, fold)
-            config = changed_config(checkpoints[0].meta.config, overrides)
-            cost = meter.cost(checkpoints, config)
+            mixture = mixture_of(client, run, fold, overrides)
+            cost = meter.cost(mixture)
         except ConfigError:
             raise
         except MmclfError as error:
@@ -116,7 +137,7 @@ def find_candidates(
                 raise type(error)(f"--runs: {name} can't be registered beside the others: {error}") from None
             say(f"note: {name} is left out: {error}")
             continue
-        candidates.append(Candidate(run, checkpoints, config, table, figures_of(table), cost))
+        candidates.append(Candidate(run, mixture, table, figures_of(table), cost))
     if not candidates:
         raise RunError("none of the experiment's runs can be registered; the reasons stand above")
     return candidates

@@ -112,7 +112,7 @@ class ProductModel(Prediction, PythonModel):
 
 def _open(folder: Path) -> RowScorer:
     bundle = open_bundle(folder)
-    return RowScorer(bundle.checkpoints, bundle.config)
+    return RowScorer(bundle.mixture)
 
 
 def default_params(config: Config) -> dict[str, Any]:

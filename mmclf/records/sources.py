@@ -1,7 +1,7 @@
 """What scores: the checkpoints of registered models and of runs, and the configuration they are used with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlflow.entities import Run
@@ -11,7 +11,9 @@ from ..config import Config, ConfigLike, Overrides, changed_config
 from ..errors import ConfigError, RunError
 from ..model.checkpoint import Checkpoint
 from ..runtime.progress import say
+from ..scoring.mixture import Mixture
 from . import registry, runs
+from .fusion import FUSION, STAGES, mixture_of
 from .vocabulary import CHAMPION, DEFAULT_MODEL, DEFAULT_NAME, MODELS, Tag
 
 # keys that models which score together must agree on
@@ -24,10 +26,21 @@ class Source:
 
     label: str
     run_id: str
-    checkpoints: list[Checkpoint]
-    config: Config
+    mixture: Mixture
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """Of all experts."""
+        return self.mixture.checkpoints
+
+    @property
+    def config(self) -> Config:
+        """What they are used with."""
+        return self.mixture.config
 
     def __str__(self) -> str:
+        if len(self.mixture.experts) > 1:
+            return f"{len(self.mixture.experts)} experts of {self.label}"
         if not self.folds:
             return f"the model of all rows of {self.label}"
         numbers = ", ".join(map(str, self.folds))
@@ -35,8 +48,8 @@ class Source:
 
     @property
     def folds(self) -> list[int]:
-        """Numbers of the folds that score; none where the model of all rows does."""
-        return [checkpoint.meta.fold for checkpoint in self.checkpoints if checkpoint.meta.fold is not None]
+        """Numbers of the folds that score, ascending; none where models of all rows do."""
+        return sorted({each.meta.fold for each in self.checkpoints if each.meta.fold is not None})
 
     @property
     def text_cols(self) -> list[str]:
@@ -85,7 +98,7 @@ def find_sources(client: MlflowClient, model: str, use: Use) -> list[Source]:
     return found
 
 
-def check_together(sources: Sequence[Source]) -> None:
+def check_together(sources: Sequence[Source], option: str = "--model") -> None:
     """All of them read the rows in the same way.
 
     Raises:
@@ -97,7 +110,7 @@ def check_together(sources: Sequence[Source]) -> None:
             ours, theirs = first.reads(key), other.reads(key)
             if ours != theirs:
                 raise ConfigError(
-                    f"--model: {first.label} and {other.label} read the table in different ways ({key}: {ours} and "
+                    f"{option}: {first.label} and {other.label} read the table in different ways ({key}: {ours} and "
                     f"{theirs}); score them one by one and average the runs by `ensemble`"
                 )
 
@@ -116,26 +129,29 @@ def _newest(client: MlflowClient, use: Use) -> Source:
 def _of_name(client: MlflowClient, name: str, use: Use) -> Source:
     if not name.startswith(MODELS):
         run_id = name.removeprefix("runs:/")
-        return _of_run(client, runs.get_stage_run(client, run_id, ["stage1", "stage2"]), use)
+        return _of_run(client, runs.get_stage_run(client, run_id, [*STAGES, FUSION]), use)
     model = registry.open_model(client, name)
-    checkpoints = [c for c in model.bundle.checkpoints if use.fold in (None, c.meta.fold)]
-    if not checkpoints:
-        instead = "; it was trained on all rows" if model.bundle.checkpoints[0].meta.fold is None else ""
+    mixture = model.bundle.mixture
+    if use.fold is not None:
+        chosen = [c for c in mixture.experts[0].checkpoints if c.meta.fold == use.fold and mixture.pool is None]
+        mixture = Mixture.of(chosen, mixture.config)
+    if not mixture.checkpoints:
+        instead = "; it was trained on all rows" if model.bundle.mixture.meta.fold is None else ""
         raise RunError(f"--fold: {model.label} has no fold {use.fold}{instead}")
     run_id = model.version.tags.get(Tag.SOURCE_RUN, "")
-    return Source(model.label, run_id, checkpoints, changed_config(model.bundle.config, use.overrides, use.config))
+    experts = [replace(e, config=changed_config(e.config, use.overrides, use.config)) for e in mixture.experts]
+    return Source(model.label, run_id, replace(mixture, experts=tuple(experts)))
 
 
 def _of_run(client: MlflowClient, run: Run, use: Use) -> Source:
-    checkpoints = runs.serving_checkpoints(client, run, use.fold)
-    meta = checkpoints[0].meta
-    if meta.fold is not None and len(checkpoints) < meta.config.train.folds and use.fold is None:
+    mixture = mixture_of(client, run, use.fold, use.overrides, use.config)
+    stage, meta, checkpoints = run.data.tags[Tag.STAGE], mixture.meta, mixture.checkpoints
+    if stage != FUSION and meta.fold is not None and len(checkpoints) < meta.config.train.folds and use.fold is None:
         say(
             f"warning: run {run.info.run_id} holds {len(checkpoints)} of {meta.config.train.folds} folds; the others "
             "were not trained in it"
         )
-    config = changed_config(meta.config, use.overrides, use.config)
-    return Source(f"{meta.stage} run {run.info.run_id}", run.info.run_id, checkpoints, config)
+    return Source(f"{stage} run {run.info.run_id}", run.info.run_id, mixture)
 
 
 def find_scored(client: MlflowClient, run_ids: Sequence[str]) -> list[Run]:

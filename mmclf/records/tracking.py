@@ -178,6 +178,7 @@ def cv_metrics(figures: Figures) -> dict[str, float]:
         Metric.CV_OOF_TOP3: figures.oof_top3,
         Metric.CV_MACRO_F1: figures.macro_f1,
         Metric.CV_CALIBRATION_ERROR: figures.calibration_error,
+        Metric.CV_LOSS: figures.loss,
     }
 
 

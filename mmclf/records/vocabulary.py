@@ -31,7 +31,10 @@ class Word(StrEnum):
 class Tag(Word):
     """Tags of runs and of versions of a registered model."""
 
-    STAGE = "stage", "the job: stage1, stage2, infer, ensemble, register, batch or demo; of a version, the model's"
+    STAGE = (
+        "stage",
+        "the job: stage1, stage2, fusion, infer, ensemble, register, batch or demo; of a version, the model's",
+    )
     ROLE = (
         "role",
         "parent, fold or all-rows (the model that every row trained); only runs of stage1 and stage2 have one",
@@ -54,7 +57,10 @@ class Tag(Word):
     SCORED_BY = "scored_by", "which folds of which models scored, as a sentence"
     MODEL = "model", "what scored, as it was asked for"
     IMG_SIZE = "img_size", "sides of the pictures that were scored at, in pixels; with commas"
-    WEIGHTS_OF_RUNS = "weights", "one weight for each averaged run, with commas; empty where they count the same"
+    WEIGHTS_OF_RUNS = (
+        "weights",
+        "one weight for each averaged or pooled run, with commas; empty where they count the same",
+    )
     DATA = "data", "address of the table that batch scored"
     VERSION = "version", "number of the version that register made"
     VERDICT = "verdict", "what register said of a version beside the champion"
@@ -76,7 +82,8 @@ class Metric(Word):
     CV_OOF_TOP1 = "cv/oof_top1", "top-1 of the rows of all folds together"
     CV_OOF_TOP3 = "cv/oof_top3", "top-3 of the rows of all folds together"
     CV_MACRO_F1 = "cv/macro_f1", "mean of the classes' F1, all rows together"
-    CV_CALIBRATION_ERROR = "cv/calibration_error", "expected calibration error, all rows together"
+    CV_CALIBRATION_ERROR = "cv/calibration_error", "expected calibration error in 15 bins of equal mass, all rows"
+    CV_LOSS = "cv/loss", "mean of -log p(true class), all rows together"
     BEST_TOP1 = "best/top1", "of a fold: val/top1 of its best epoch"
     BEST_TOP3 = "best/top3", "of a fold: val/top3 of its best epoch"
     BEST_EPOCH = "best/epoch", "of a fold: number of its best epoch"
@@ -118,6 +125,7 @@ class Artifact(StrEnum):
     HISTORY = "history.csv"  # of a fold: a row an epoch
     TENSORBOARD = "tensorboard"  # of a fold: the same as event files
     CONFIG = "config.yaml"
+    POOL = "pool.json"  # of a fusion: its members and their weights
     PROBABILITIES = "probabilities.parquet"  # of infer and ensemble
     SUBMISSION = "submission.csv"  # of infer and ensemble: id and label
 

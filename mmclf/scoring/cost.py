@@ -1,8 +1,7 @@
 """What scoring with a model costs on this machine: a few drawn rows, timed."""
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -12,7 +11,8 @@ from ..data.rows import Rows
 from ..model.checkpoint import WEIGHTS, Checkpoint
 from ..runtime.device import allow_tf32, pick_device, pick_precision
 from ..runtime.speed import Stopwatch
-from .fold_models import FoldModels, members_of
+from .fold_models import FoldModels
+from .mixture import Mixture
 from .predict import Scoring
 
 ROWS = 32
@@ -37,13 +37,13 @@ class CostMeter:
         self._rows = _draw_rows()
         self._known: dict[tuple[object, ...], tuple[float, int]] = {}
 
-    def cost(self, checkpoints: Sequence[Checkpoint], config: Config) -> Cost:
-        """The cost of scoring with all these checkpoints and `config.infer`.
+    def cost(self, mixture: Mixture) -> Cost:
+        """The cost of scoring with all its experts.
 
         Raises:
             BackboneError, CheckpointError: a model can't be loaded.
         """
-        members = members_of(checkpoints, config.data, config.infer)
+        members, config, checkpoints = mixture.members(), mixture.config, mixture.checkpoints
         precision = pick_precision(self._device, config.train.amp)
         size = sum(map(_size, checkpoints))
         seconds, frozen = 0.0, 0
@@ -54,7 +54,8 @@ class CostMeter:
             heads = [(m.checkpoint.meta.config.model.head, _size(m.checkpoint)) for m in chosen.members]
             key = (*towers, *heads, infer.tta, infer.batch_size)
             if key not in self._known:
-                models = FoldModels(chosen.members, device=self._device, precision=precision)
+                alone = [replace(member, expert=0) for member in chosen.members]
+                models = FoldModels(alone, device=self._device, precision=precision)
                 self._known[key] = self._time(models, config)
             seconds += self._known[key][0]
             if not chosen.members[0].checkpoint.has_towers:

@@ -4,10 +4,11 @@ Checkpoints that share a frozen backbone are scored by it in one pass; a fine-tu
 of text needs a pass of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import psutil
 import torch
 
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Member:
-    """One checkpoint at one size of the pictures, and what its probabilities count."""
+    """One checkpoint at one size of the pictures, what its probabilities count, and in which expert's sum."""
 
     checkpoint: Checkpoint
     img_size: int
     max_len: int
     weight: float
+    expert: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,17 +68,15 @@ class Loaded:
     is_fine_tuned: bool
 
 
-def members_of(
-    checkpoints: Sequence[Checkpoint], data: DataConfig, infer: InferConfig, share: float = 1.0
-) -> list[Member]:
-    """The folds of a run at all sizes, counting the same, `share` together.
+def members_of(checkpoints: Sequence[Checkpoint], data: DataConfig, infer: InferConfig) -> list[Member]:
+    """The folds of a run at all sizes, counting the same.
 
     Raises:
         CheckpointError: no checkpoint, or checkpoints with different classes.
     """
     check_classes(checkpoints)
     sizes = list(dict.fromkeys(infer.img_sizes or [data.img_size]))
-    weight = share / (len(checkpoints) * len(sizes))
+    weight = 1 / (len(checkpoints) * len(sizes))
     return [Member(checkpoint, size, data.max_len, weight) for size in sizes for checkpoint in checkpoints]
 
 
@@ -86,6 +86,8 @@ class FoldModels:
     Attributes:
         classes: labels in the order of the probabilities.
         passes: in the order they are best taken in.
+        experts: how many sums of probabilities there are.
+        combine: makes probabilities (n, classes) of these sums, float64 (experts, n, classes).
         device: where the models are.
     """
 
@@ -97,6 +99,7 @@ class FoldModels:
         precision: Precision,
         keep: bool = False,
         cache: Cache | None = None,
+        combine: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         """
         Args:
@@ -106,6 +109,7 @@ class FoldModels:
             keep: hold the backbones of several passes, for a service that is asked again and again: each one whose size
                 again is still free afterwards. Else only the last.
             cache: where frozen backbones are known without loading them.
+            combine: see there; None for a single expert.
 
         Raises:
             CheckpointError: no member, or members with different classes.
@@ -113,6 +117,8 @@ class FoldModels:
         check_classes([member.checkpoint for member in members])
         self.classes = members[0].checkpoint.meta.classes
         self.passes = [Pass(tuple(group)) for group in _by_backbone(members)]
+        self.experts = 1 + max(member.expert for member in members)
+        self.combine = combine or (lambda totals: totals[0])
         self.device = device
         self.precision = precision
         self.cache = cache

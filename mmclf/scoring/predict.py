@@ -98,7 +98,7 @@ class Scoring:
             yield np.arange(start, start + len(part)), self._score_chunk(part, start)
 
     def _chunk_rows(self) -> int:
-        most = CHUNK_BYTES // (8 * len(self._models.classes))
+        most = CHUNK_BYTES // (8 * len(self._models.classes) * self._models.experts)
         if len(self._models.passes) == 1:
             return max(self._infer.batch_size, min(CHUNK_ROWS, most))
         per_row = 1.0
@@ -111,7 +111,7 @@ class Scoring:
     def _score_chunk(self, rows: Rows, first_row: int) -> np.ndarray:
         """Probabilities float32 (n, classes) of a chunk."""
         passes = self._models.passes
-        total = np.zeros((len(rows), len(self._models.classes)), dtype=np.float64)
+        totals = np.zeros((self._models.experts, len(rows), len(self._models.classes)), dtype=np.float64)
         unreadable: dict[str, str] = {}
         memo: dict[tuple[str, int], Tokens] = {}
         with PixelSpool(map(_transform, passes[1:])) if len(passes) > 1 else contextlib.nullcontext() as spool:
@@ -128,13 +128,14 @@ class Scoring:
                     shared = memo if loaded.is_fine_tuned and len(passes) > 1 else None
                     texts = encoder.texts(rows, memo=shared)
                 inputs = [HeadInputs.of(rows.texts, view, encoder.has_picture, texts) for view in images]
-                total += self._apply_heads(number, inputs)
+                for expert, found in self._apply_heads(number, inputs).items():
+                    totals[expert] += found
                 unreadable |= encoder.unreadable
                 if number == 0:
                     self.truncated += encoder.truncated
                 self.ledger.add(encoder.ledger)
         self._note(rows, first_row, unreadable)
-        return total.astype(np.float32)
+        return self._models.combine(totals).astype(np.float32)
 
     def _encoder(self, number: int, chosen: Pass) -> Encoder:
         loaded = self._models.load(number)
@@ -149,20 +150,22 @@ class Scoring:
             quiet=self._quiet,
         )
 
-    def _apply_heads(self, number: int, views: list[HeadInputs]) -> np.ndarray:
-        """Weighted sum over heads and flips of their probabilities, float64 (n, classes)."""
+    def _apply_heads(self, number: int, views: list[HeadInputs]) -> dict[int, np.ndarray]:
+        """By expert, the weighted sum over heads and flips of their probabilities, float64 (n, classes)."""
         loaded, members = self._models.load(number), self._models.passes[number].members
-        parts = []
+        parts: dict[int, list[np.ndarray]] = {member.expert: [] for member in members}
         with torch.inference_mode():
             for start in range(0, len(views[0]), HEAD_ROWS):
-                total = torch.zeros((), dtype=torch.float32)
+                totals = {expert: torch.zeros((), dtype=torch.float32) for expert in parts}
                 for view in views:
                     rows = view.slice(start, start + HEAD_ROWS)
                     for head, member in zip(loaded.heads, members, strict=True):
                         found = head.probabilities(rows)
-                        total = total.to(found.device) + found * (member.weight / len(views))
-                parts.append(total.cpu().double().numpy())
-        return np.concatenate(parts)
+                        total = totals[member.expert].to(found.device)
+                        totals[member.expert] = total + found * (member.weight / len(views))
+                for expert, total in totals.items():
+                    parts[expert].append(total.cpu().double().numpy())
+        return {expert: np.concatenate(each) for expert, each in parts.items()}
 
     def _note(self, rows: Rows, first_row: int, unreadable: dict[str, str]) -> None:
         """Count the pictures of a chunk that couldn't be decoded, and name the first."""

@@ -6,20 +6,19 @@ A picture is the content of a file, as bytes or as base64. Nothing that stands i
 import base64
 import binascii
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..config import Config
 from ..data.catalog import join_text
 from ..data.rows import Rows
 from ..errors import RowError
-from ..model.checkpoint import Checkpoint
 from ..runtime.device import allow_tf32, pick_device, pick_precision
-from .fold_models import FoldModels, members_of
+from .fold_models import FoldModels
+from .mixture import Mixture
 from .predict import Scoring
 
 # columns with pictures, in their order; one of them may hold a list
@@ -50,18 +49,19 @@ class RowScorer:
         text_cols: the text columns, in the order they are joined in.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], config: Config) -> None:
-        """`checkpoints` of one run, at least one, and what they are used with."""
-        self.config = config
-        self.classes = checkpoints[0].meta.classes
-        self.text_cols = checkpoints[0].meta.text_cols
+    def __init__(self, mixture: Mixture) -> None:
+        """What scores."""
+        self.config = config = mixture.config
+        self.classes = mixture.meta.classes
+        self.text_cols = mixture.meta.text_cols
         device = pick_device()
         allow_tf32(device)
         self._models = FoldModels(
-            members_of(checkpoints, config.data, config.infer),
+            mixture.members(),
             device=device,
             precision=pick_precision(device, config.train.amp),
             keep=True,
+            combine=mixture.combine,
         )
         self._turn = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""Average the probabilities of several `infer` runs: scales, backbones or seeds."""
+"""Several runs as one: `infer` runs averaged, or stage runs pooled by learned weights (fusion.py)."""
 
 import time
 from collections.abc import Sequence
@@ -7,20 +7,23 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..records.vocabulary import Artifact, Metric, Tag
 from ..runtime.progress import say
-from .results import ScoringRun
+from .results import ScoringRun, StageRun
 
 
-def ensemble(*, runs: Sequence[str] = (), weights: Sequence[float] | None = None, out: str | Path = "") -> ScoringRun:
-    """Average runs of `infer` over the same rows.
+def ensemble(
+    *, runs: Sequence[str] = (), weights: Sequence[float] | None = None, out: str | Path = ""
+) -> ScoringRun | StageRun:
+    """Average runs of `infer` over the same rows, or pool finished stage runs on the same folds.
 
     Args:
-        runs: ids of `infer` or `ensemble` runs; none for the newest one of each scored model, folds and size of the
+        runs: ids of runs of stage1 and stage2, which become a fusion that `register` and `infer` take; or ids of
+            `infer` or `ensemble` runs; none for the newest one of each scored model, folds and size of the
             pictures, of the same table as the newest.
         weights: one a run; None for equal ones.
         out: a folder that the result files are copied to as well.
 
     Returns:
-        The run, with its predictions and probabilities.
+        The run: of scores with its predictions and probabilities, of stages with its out-of-fold matrix.
 
     Raises:
         MmclfError: there are no such runs, or they can't be averaged; the message says why.
@@ -35,7 +38,17 @@ def ensemble(*, runs: Sequence[str] = (), weights: Sequence[float] | None = None
     from ..records import tracking
     from ..records.sources import find_scored
 
-    members = find_scored(records.connect(), runs)
+    client = records.connect()
+    if any(records.get_run(client, run_id).data.tags.get(Tag.STAGE) in ("stage1", "stage2") for run_id in runs):
+        if weights is not None or str(out):
+            given = "--out" if weights is None else "--weights"
+            raise ConfigError(
+                f"{given} is for runs of infer; the weights of stage runs are learned, and kept in the run"
+            )
+        from .fusion import fuse
+
+        return fuse(client, runs)
+    members = find_scored(client, runs)
     names = [f"run {run.info.run_id}" for run in members]
     tables = [read_table(records.artifact_path(run, Artifact.PROBABILITIES)) for run in members]
     table = average(tables, weights, names)

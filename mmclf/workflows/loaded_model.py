@@ -91,7 +91,7 @@ class Model:
         if top_k < 1:
             raise RowError(f"top_k: found {top_k}; give a number of 1 or more")
         if self._scorer is None:
-            self._scorer = RowScorer(self._source.checkpoints, self._source.config)
+            self._scorer = RowScorer(self._source.mixture)
         infer = self._source.config.infer
         root = None if images is None else Path(images).resolve()
         problems: dict[int, str] = {}

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from ..config import Overrides, check_changes
 from ..errors import ConfigError
 from ..records.vocabulary import CHAMPION, DEFAULT_NAME, METRICS, MODELS, Metric, Tag
-from ..runtime.progress import say
+from ..runtime.progress import aligned, say
 from .results import Registration
 
 if TYPE_CHECKING:
     from ..records.card import CardFacts
     from ..records.champion import Candidate
+    from ..scoring.mixture import Expert
 
 HEADER = ["run", "stage", "head", "backbone", "CV top-1", "top-3", "macro-F1", "calibration error", "size", "s/row", ""]
 
@@ -30,7 +31,8 @@ def register(
     """Compare finished runs on the same data and folds, pack the best, and register it.
 
     Args:
-        runs: ids of runs of stage1 and stage2; none for all finished ones of the experiment on the newest one's folds.
+        runs: ids of runs of stage1 and stage2, and of fusions; none for all finished ones of the experiment on the
+            newest one's folds.
         metric: what decides: cv/top1_mean, cv/top3_mean, cv/oof_top1 or cv/macro_f1.
         name: of the registered model.
         fold: the only one in the model; None for all.
@@ -56,7 +58,7 @@ def register(
     candidates = champion.find_candidates(client, runs, fold, overrides)
     best = champion.choose_best(candidates, metric)
     rows = _table(candidates, best)
-    say(_aligned(rows))
+    say(aligned(HEADER, rows))
     former = registry.find_alias(client, name, CHAMPION)
     if former is not None and champion.is_the_same(former, best) and not force:
         said = f"register: the best run is {name} version {former.version} already, the champion"
@@ -67,7 +69,7 @@ def register(
         tracking.describe("\n".join([*markdown_table(HEADER, rows), "", verdict.text]))
         with tempfile.TemporaryDirectory(prefix="mmclf-") as folder:
             bundle = Path(folder) / BUNDLE
-            write_bundle(bundle, best.checkpoints, best.config, {"run": best.run_id, "backbone": best.backbone})
+            write_bundle(bundle, best.mixture, {"run": best.run_id, "backbone": best.backbone})
             card = write_card(_card_facts(best, name, size_of(bundle)))
             (bundle / "card.md").write_text(card, encoding="utf-8")
             tags = best.tags() | {Tag.VERDICT: verdict.text}
@@ -94,8 +96,11 @@ def _card_facts(best: "Candidate", name: str, size: int) -> "CardFacts":
     return CardFacts(
         name=name,
         run_id=best.run_id,
-        stage=meta.stage,
-        folds=[c.meta.fold for c in best.checkpoints if c.meta.fold is not None],
+        stage=best.stage,
+        members=[]
+        if best.mixture.pool is None
+        else [*zip(map(_named, best.mixture.experts), best.mixture.pool.weights, strict=True)],
+        folds=sorted({c.meta.fold for c in best.checkpoints if c.meta.fold is not None}),
         backbone=best.backbone,
         licence=find_licence(meta.backbone.name, meta.backbone.pretrained),
         config=best.config,
@@ -111,12 +116,19 @@ def _card_facts(best: "Candidate", name: str, size: int) -> "CardFacts":
     )
 
 
+def _named(expert: "Expert") -> str:
+    """A member of a fusion, for people."""
+    return (
+        f"{expert.checkpoints[0].meta.stage}, {'a kernel head' if expert.config.model.head == 'kernel' else 'an MLP'}"
+    )
+
+
 def _table(candidates: "Sequence[Candidate]", best: "Candidate") -> list[list[str]]:
     return [
         [
             candidate.run_id[:12],
-            candidate.checkpoints[0].meta.stage,
-            candidate.config.model.head,
+            candidate.stage,
+            candidate.head,
             candidate.backbone,
             candidate.figures.top1,
             f"{candidate.figures.top3_mean:.4f}",
@@ -128,10 +140,3 @@ def _table(candidates: "Sequence[Candidate]", best: "Candidate") -> list[list[st
         ]
         for candidate in candidates
     ]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """The table for the terminal."""
-    widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (HEADER, *rows)]
-    return "\n".join(lines)

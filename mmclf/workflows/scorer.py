@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -10,7 +11,8 @@ from ..model.checkpoint import CheckpointMeta
 from ..records.sources import Source
 from ..runtime.device import Precision, allow_tf32, pick_device, pick_precision
 from ..runtime.progress import say
-from ..scoring.fold_models import FoldModels, Member, members_of
+from ..scoring.fold_models import FoldModels, Member
+from ..scoring.mixture import average
 from ..scoring.predict import Scoring
 from ..store.cache import GIB, Cache, open_cache
 
@@ -43,12 +45,20 @@ def score_with(sources: Sequence[Source], rows: Rows) -> Scorer:
         CheckpointError: models with different classes.
     """
     config = sources[0].config
-    share = 1 / len(sources)
-    members = [m for s in sources for m in members_of(s.checkpoints, s.config.data, s.config.infer, share)]
+    mixtures = [source.mixture for source in sources]
+    members: list[Member] = []
+    for mixture in mixtures:
+        members += mixture.members(1 + max((member.expert for member in members), default=-1))
     device = pick_device()
     allow_tf32(device)
     precision = pick_precision(device, config.train.amp)
-    models = FoldModels(members, device=device, precision=precision, cache=_cache_for(rows, members))
+    models = FoldModels(
+        members,
+        device=device,
+        precision=precision,
+        cache=_cache_for(rows, members),
+        combine=partial(average, mixtures),
+    )
     sizes = list(dict.fromkeys(member.img_size for member in members))
     scoring = Scoring(rows, models, config.data, config.infer)
     return Scorer(scoring, sources[0].checkpoints[0].meta, sizes, device, precision)

@@ -308,7 +308,9 @@ BAD_INPUT = [
     ("ensemble", ["--runs", "{infer},{infer}"], ["named twice", "--weights"]),
     ("ensemble", ["--runs", "{infer}", "--weights", "1,2"], ["found 2 for 1 runs"]),
     ("ensemble", ["--weights", "a"], ["--weights", "'a'"]),
-    ("ensemble", ["--runs", "{stage1}"], ["is stage1", "give a run of infer"]),
+    ("ensemble", ["--runs", "{stage1},{infer}"], ["is infer", "give a run of stage1 or stage2"]),
+    ("ensemble", ["--runs", "{stage1}", "--weights", "1"], ["--weights is for runs of infer"]),
+    ("ensemble", ["--runs", "{stage1}", "--out", "there"], ["--out is for runs of infer"]),
 ]
 
 

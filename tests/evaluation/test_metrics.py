@@ -101,9 +101,9 @@ def test_no_rows_have_no_figures():
 
 
 def test_calibration_error_by_hand():
-    # confidence 0.9 and right, 0.9 and wrong: one bin with mean confidence 0.9 and accuracy 0.5
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.45, 0.55]])
-    targets = np.array([0, 1, 1])
-    assert calibration_error(probabilities, targets) == pytest.approx((2 * 0.4 + 0.45) / 3)
+    # two rows a bin: fourteen bins with confidence 0.9 and one of two right, the least sure with 0.55 and both right
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1]] * 14 + [[0.45, 0.55]] * 2)
+    targets = np.array([0, 1] * 14 + [1] * 2)
+    assert calibration_error(probabilities, targets) == pytest.approx((14 * 0.4 + 0.45) / 15)
     assert calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
     assert np.isnan(calibration_error(np.zeros((0, 2)), np.zeros(0, dtype=int)))

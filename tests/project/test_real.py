@@ -98,7 +98,10 @@ def test_every_way_to_the_champion_gives_the_same(run, folder):
     table, pictures = ["--csv", str(luma / "train.csv")], ["--images", str(luma / "images")]
     solved = run("stage1", *table, *pictures, "--config", str(PROJECT / "configs" / "kernel-stage1.yaml"))
     assert solved["cv_top1_mean"] > 0.8
-    chosen = run("register", "--runs", str(solved["run_id"]))
+    stepped = run("stage1", *table, *pictures, "--config", str(PROJECT / "configs" / "small-stage1.yaml"))
+    fused = run("ensemble", "--runs", f"{solved['run_id']},{stepped['run_id']}")
+    assert fused["runs"] == 2
+    chosen = run("register", "--runs", str(fused["run_id"]), "--force", "true")
     print(chosen)
     test = ["--csv", str(luma / "test.csv"), "--images", str(luma / "images")]
     run("infer", *test, "--out", str(folder / "infer"))

@@ -13,6 +13,7 @@ from mmclf.evaluation.crossvalidation import figures_of
 from mmclf.records.champion import Candidate, check_comparable, check_same_split, choose_best, is_the_same, judge, weigh
 from mmclf.records.vocabulary import Metric, Tag
 from mmclf.scoring.cost import Cost
+from mmclf.scoring.mixture import Mixture
 from tests.matrices import draw
 
 TOP1 = Metric.CV_TOP1_MEAN
@@ -30,7 +31,7 @@ def candidate(name, skill, *, split="s", start=0, rows=200):
         for n in range(5)
     ]
     config = SimpleNamespace(fingerprint=lambda: "c")
-    return Candidate(run, checkpoints, config, table, figures_of(table), Cost(1, 0.1))
+    return Candidate(run, Mixture.of(checkpoints, config), table, figures_of(table), Cost(1, 0.1))
 
 
 def version(best, **tags):
@@ -102,4 +103,4 @@ def test_the_same_run_folds_and_configuration_are_the_same_model():
     one = candidate("one", 1.0)
     assert is_the_same(version(one), one)
     assert not is_the_same(version(candidate("two", 1.0)), one)
-    assert not is_the_same(version(one), replace(one, checkpoints=one.checkpoints[:1]))
+    assert not is_the_same(version(one), replace(one, mixture=Mixture.of(one.checkpoints[:1], one.config)))

@@ -10,11 +10,12 @@ import pytest
 from mmclf.config import build_config
 from mmclf.errors import ConfigError
 from mmclf.records.sources import Source, Use, check_together, find_sources
+from mmclf.scoring.mixture import Mixture
 
 
 def source(tree, label, folds=(0, 1), text_cols=("title",), overrides=""):
     checkpoints = [SimpleNamespace(meta=SimpleNamespace(fold=fold, text_cols=text_cols)) for fold in folds]
-    return Source(label, label, checkpoints, build_config(tree, overrides))
+    return Source(label, label, Mixture.of(checkpoints, build_config(tree, overrides)))
 
 
 def test_a_source_says_what_it_is(tree):

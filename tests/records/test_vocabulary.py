@@ -31,6 +31,8 @@ def store(tmp_path_factory, shop, tree):
         mmclf.infer(shop.test_csv, images=shop.images)
         mmclf.infer(shop.test_csv, images=shop.images, overrides={"data.img_size": 48})
         mmclf.ensemble(weights=[2, 1])
+        runs = MlflowClient().search_runs(["0"], "tags.stage LIKE 'stage%' and tags.role = 'parent'")
+        mmclf.ensemble(runs=[run.info.run_id for run in runs])
         yield MlflowClient()
 
 
@@ -41,7 +43,7 @@ def epoch_names() -> set[str]:
 
 def test_every_tag_and_metric_is_declared(store):
     runs = store.search_runs(["0"])
-    assert {run.data.tags[Tag.STAGE] for run in runs} == {"stage1", "stage2", "register", "infer", "ensemble"}
+    assert {run.data.tags[Tag.STAGE] for run in runs} == {"stage1", "stage2", "fusion", "register", "infer", "ensemble"}
     metrics = epoch_names() | set(Metric)
     for run in runs:
         tags = {tag for tag in run.data.tags if not THEIRS.fullmatch(tag)}

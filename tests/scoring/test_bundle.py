@@ -17,6 +17,7 @@ from mmclf.errors import BackboneError, BundleError, CheckpointError
 from mmclf.model.loading import load_backbone, save_backbone
 from mmclf.scoring.bundle import open_bundle, write_bundle
 from mmclf.scoring.fold_models import FoldModels, members_of
+from mmclf.scoring.mixture import Mixture
 from mmclf.scoring.predict import Scoring
 from mmclf.store.files import size_of
 from tests.checkpoints import FLOAT32, save
@@ -36,7 +37,7 @@ def test_a_bundle_scores_as_its_checkpoints_wherever_it_lies(stage, tree, clip_f
     config = build_config({**tree, "model": {**tree["model"], "name": f"local-dir:{origin}"}})
     checkpoints = [save(tmp_path, config, catalog, fold, stage)[0] for fold in (0, 1)]
     expected = score(catalog, checkpoints, config)
-    write_bundle(tmp_path / "bundle", checkpoints, config, {"run": "1"})
+    write_bundle(tmp_path / "bundle", Mixture.of(checkpoints, config), {"run": "1"})
     moved = shutil.move(tmp_path / "bundle", tmp_path / "elsewhere")
     for path in (origin, tmp_path / f"{stage}-0", tmp_path / f"{stage}-1"):
         shutil.rmtree(path)
@@ -82,7 +83,7 @@ def test_an_architecture_of_open_clip_becomes_a_folder(tmp_path):
 
 def test_damage_is_named(config, catalog, tmp_path):
     checkpoint, _ = save(tmp_path, config, catalog, 0, "stage1")
-    write_bundle(tmp_path / "b", [checkpoint], config, {})
+    write_bundle(tmp_path / "b", Mixture.of([checkpoint], config), {})
     with pytest.raises(BundleError, match=r"bundle\.json: can't be read .*copy of the model complete"):
         open_bundle(tmp_path / "nowhere")
     text = (tmp_path / "b" / "bundle.json").read_text()

@@ -23,6 +23,7 @@ from mmclf.scoring import fold_models
 from mmclf.scoring import predict as module
 from mmclf.scoring.bundle import open_bundle, write_bundle
 from mmclf.scoring.fold_models import FoldModels, check_classes, members_of
+from mmclf.scoring.mixture import Mixture
 from mmclf.scoring.predict import Scoring
 from mmclf.store.cache import Cache
 from tests.checkpoints import FLOAT32, save
@@ -227,7 +228,7 @@ def test_features_of_training_serve_scoring(config, catalog, tmp_path, monkeypat
     towers = LazyBackbone(config.model.name, None, SIZE, cache)
     encoder = Encoder(towers, config.data, precision=FLOAT32, device=CPU, cache=cache)
     encoder.images(catalog.rows, EVAL), encoder.texts(catalog.rows)
-    write_bundle(tmp_path / "bundle", checkpoints, config, {})
+    write_bundle(tmp_path / "bundle", Mixture.of(checkpoints, config), {})
     packed = open_bundle(tmp_path / "bundle")
     infer = config.infer.model_copy(update={"tta": False})
     for number, (those, settings) in enumerate([(checkpoints, config), (packed.checkpoints, packed.config)]):

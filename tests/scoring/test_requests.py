@@ -16,6 +16,7 @@ from mmclf.runtime import device
 from mmclf.scoring import requests
 from mmclf.scoring.bundle import open_bundle, write_bundle
 from mmclf.scoring.fold_models import FoldModels, members_of
+from mmclf.scoring.mixture import Mixture
 from mmclf.scoring.predict import Scoring
 from mmclf.scoring.requests import RowScorer, explain
 from tests.checkpoints import save
@@ -27,13 +28,13 @@ def bundle(tree, catalog, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rows")
     config = build_config(tree)
     checkpoints = [save(folder, config, catalog, fold, "stage2")[0] for fold in (0, 1)]
-    write_bundle(folder / "bundle", checkpoints, config, {})
+    write_bundle(folder / "bundle", Mixture.of(checkpoints, config), {})
     return open_bundle(folder / "bundle")
 
 
 @pytest.fixture(scope="module")
 def scorer(bundle):
-    return RowScorer(bundle.checkpoints, bundle.config)
+    return RowScorer(bundle.mixture)
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +112,9 @@ def test_several_pictures_are_averaged_where_the_model_does_so(bundle, frame, tm
     config = bundle.config.model_copy(
         update={"data": bundle.config.data.model_copy(update={"multi_image_mode": "mean_pool"})}
     )
-    write_bundle(tmp_path / "b", bundle.checkpoints, config, {})
+    write_bundle(tmp_path / "b", Mixture.of(bundle.checkpoints, config), {})
     opened = open_bundle(tmp_path / "b")
-    pooled = RowScorer(opened.checkpoints, opened.config)
+    pooled = RowScorer(opened.mixture)
     first, second = frame[frame.image.notna()].image.iloc[:2]
     columns = pd.DataFrame({"title": ["x"], "image": [first], "image_2": [second]})
     listed = pd.DataFrame({"title": ["x"], "image": [[first, second]]})
@@ -198,7 +199,7 @@ def test_models_stay_where_there_is_room(bundle, frame, expected, monkeypatch, r
     monkeypatch.setattr(FoldModels, "_has_room", lambda self: room)
     loads = []
     real = requests.FoldModels.backbone
-    scorer = RowScorer(bundle.checkpoints, bundle.config)
+    scorer = RowScorer(bundle.mixture)
     monkeypatch.setattr(FoldModels, "backbone", lambda self, n: loads.append(n in self._backbones) or real(self, n))
     for _ in range(2):
         np.testing.assert_allclose(score(scorer, frame), expected, atol=1e-5)

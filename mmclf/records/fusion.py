@@ -1,0 +1,63 @@
+"""Fusions in MLflow: stage runs that are pooled by learned weights, and what scores as any of these runs."""
+
+from typing import Literal
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from pydantic import BaseModel, ConfigDict
+
+from ..config import ConfigLike, Overrides, changed_config
+from ..errors import RunError
+from ..evaluation.pool import Pool
+from ..scoring.mixture import Mixture
+from ..store.files import read_header
+from . import runs
+from .vocabulary import Artifact, Tag
+
+STAGES = ["stage1", "stage2"]
+FUSION = "fusion"
+
+
+class FusionMeta(BaseModel):
+    """What `pool.json` says.
+
+    Attributes:
+        format: of this file; 1.
+        runs: ids of the stage runs that count.
+        weights: of each in the pool.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    runs: tuple[str, ...]
+    weights: tuple[float, ...]
+
+
+def mixture_of(
+    client: MlflowClient, run: Run, fold: int | None = None, overrides: Overrides = "", config: ConfigLike = ""
+) -> Mixture:
+    """What scores as a run does.
+
+    Args:
+        client: of the store.
+        run: of stage1, stage2, or a fusion of such.
+        fold: only this one; None for what the run serves.
+        overrides: how it is used.
+        config: whose `data` and `infer` count; "" for what it was trained with.
+
+    Raises:
+        RunError: it has no such fold, or a member is no longer there.
+        CheckpointError: a checkpoint can't be read.
+        ConfigError: overrides that can't be used.
+    """
+    if run.data.tags[Tag.STAGE] != FUSION:
+        checkpoints = runs.serving_checkpoints(client, run, fold)
+        return Mixture.of(checkpoints, changed_config(checkpoints[0].meta.config, overrides, config))
+    if fold is not None:
+        raise RunError(f"--fold: run {run.info.run_id} is a fusion, whose weights are for whole members; leave it out")
+    path = runs.artifact_path(run, Artifact.POOL)
+    meta = read_header(path, FusionMeta, RunError, "is the run complete?")
+    members = [runs.get_stage_run(client, run_id, STAGES) for run_id in meta.runs]
+    experts = [mixture_of(client, member, None, overrides, config).experts[0] for member in members]
+    return Mixture(tuple(experts), Pool(meta.weights))

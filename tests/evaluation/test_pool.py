@@ -1,0 +1,70 @@
+"""The logarithmic opinion pool: few weights, learned from held-out rows.
+
+.venv/bin/python -m pytest tests/evaluation/test_pool.py
+"""
+
+import numpy as np
+import pytest
+
+from mmclf.evaluation.metrics import calibration_error, log_loss
+from mmclf.evaluation.pool import Pool, fit_pool, pool_out_of_fold
+from tests.matrices import draw
+
+
+def sharpened(probabilities, power):
+    found = probabilities.astype(np.float64) ** power
+    return found / found.sum(axis=1, keepdims=True)
+
+
+def test_a_pool_by_hand():
+    one, other = np.array([[0.8, 0.2]]), np.array([[0.5, 0.5]])
+    np.testing.assert_allclose(Pool((1.0, 1.0)).combine([one, other]), [[0.8, 0.2]])
+    np.testing.assert_allclose(Pool((2.0, 0.0)).combine([one, other]), [[0.64 / 0.68, 0.04 / 0.68]])
+    np.testing.assert_allclose(Pool((0.5, 0.5)).combine([one, one]), one)
+    # a certain mistake of one member doesn't rule a class out for good
+    assert np.isfinite(Pool((1.0, 1.0)).combine([np.array([[1.0, 0.0]]), one])).all()
+
+
+@pytest.mark.parametrize("power", [0.5, 3.0])
+def test_one_member_gets_its_temperature_back(power):
+    table = draw(rows=4000, skill=2.0)
+    targets = table.targets()
+    calibrated = fit_pool([table.probabilities], targets).weights[0]
+    found = fit_pool([sharpened(table.probabilities, power)], targets)
+    assert found.weights[0] * power == pytest.approx(calibrated, rel=0.02)
+    pooled = found.combine([sharpened(table.probabilities, power)])
+    assert log_loss(pooled, targets) < log_loss(sharpened(table.probabilities, power), targets) - 0.02
+    assert calibration_error(pooled, targets) < 0.03
+
+
+def test_weights_are_those_of_the_least_loss():
+    """No step to any side is better, by the loss itself."""
+    tables = [draw(rows=1000, seed=seed, skill=skill) for seed, skill in ((1, 2.0), (2, 1.0))]
+    members, targets = [table.probabilities for table in tables], tables[0].targets()
+    weights = np.array(fit_pool(members, targets).weights)
+    assert weights[0] > weights[1] > 0
+    best = log_loss(Pool(tuple(weights)).combine(members), targets)
+    for step in ((0.05, 0), (-0.05, 0), (0, 0.05), (0, -0.05)):
+        moved = Pool(tuple(weights + step))
+        assert log_loss(moved.combine(members), targets) > best - 1e-4
+
+
+def test_two_that_err_differently_are_better_together_on_rows_that_the_weights_have_not_seen():
+    tables = [draw(rows=1000, seed=seed, skill=1.5) for seed in (1, 2)]
+    members, targets, folds = [table.probabilities for table in tables], tables[0].targets(), tables[0].folds
+    pooled = pool_out_of_fold(members, targets, folds)
+    np.testing.assert_allclose(pooled.sum(axis=1), 1)
+    assert log_loss(pooled, targets) < min(log_loss(each, targets) for each in members) - 0.1
+    # a fold's rows have no part in its weights: other labels there change nothing there
+    changed = np.where(folds == 0, 0, targets)
+    np.testing.assert_array_equal(pool_out_of_fold(members, changed, folds)[folds == 0], pooled[folds == 0])
+    assert not np.array_equal(pool_out_of_fold(members, changed, folds)[folds == 1], pooled[folds == 1])
+
+
+def test_a_member_that_says_nothing_is_left_out():
+    table = draw(rows=1000, skill=2.0)
+    targets = table.targets()
+    noise = draw(rows=1000, seed=5, skill=0.0).probabilities
+    found = fit_pool([noise, table.probabilities], targets)
+    assert found.weights[0] == 0
+    assert found.weights[1] == pytest.approx(fit_pool([table.probabilities], targets).weights[0])
