@@ -1,5 +1,7 @@
 """Fusions in MLflow: stage runs that are pooled by learned weights, and what scores as any of these runs."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from mlflow.entities import Run
@@ -7,12 +9,13 @@ from mlflow.tracking import MlflowClient
 from pydantic import BaseModel, ConfigDict
 
 from ..config import ConfigLike, Overrides, changed_config
-from ..errors import RunError
+from ..errors import ComparisonError, RunError
 from ..evaluation.pool import Pool
+from ..evaluation.probabilities import ProbabilityTable, align, read_table
 from ..scoring.mixture import Mixture
 from ..store.files import read_header
 from . import runs
-from .vocabulary import Artifact, Tag
+from .vocabulary import Artifact, Metric, Tag
 
 STAGES = ["stage1", "stage2"]
 FUSION = "fusion"
@@ -61,3 +64,46 @@ def mixture_of(
     members = [runs.get_stage_run(client, run_id, STAGES) for run_id in meta.runs]
     experts = [mixture_of(client, member, None, overrides, config).experts[0] for member in members]
     return Mixture(tuple(experts), Pool(meta.weights))
+
+
+@dataclass(frozen=True)
+class FusionMember:
+    """A stage run, what it serves, and its out-of-fold matrix."""
+
+    run: Run
+    mixture: Mixture
+    table: ProbabilityTable
+
+    @property
+    def run_id(self) -> str:
+        """Of the run."""
+        return str(self.run.info.run_id)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        head = "MLP" if self.mixture.config.model.head == "mlp" else "kernel head"
+        return f"{self.run.data.tags[Tag.STAGE]}, {head}, {self.run_id[:12]}"
+
+
+def find_members(client: MlflowClient, run_ids: Sequence[str]) -> list[FusionMember]:
+    """Stage runs that can be fused; the rows and classes of their matrices are in the order of the first.
+
+    Raises:
+        RunError: one isn't there, of another kind, or doesn't cover its rows.
+        ComparisonError: one is of other rows or folds.
+    """
+    found: list[FusionMember] = []
+    for run_id in run_ids:
+        run = runs.get_stage_run(client, run_id, STAGES)
+        table = read_table(runs.artifact_path(run, Artifact.OOF))
+        rows = run.data.metrics[Metric.DATA_ROWS]
+        if len(table) < rows:
+            raise RunError(f"--runs: run {run_id}: its folds cover {len(table):,} of {rows:,.0f} rows")
+        if found and run.data.tags[Tag.SPLIT] != found[0].run.data.tags[Tag.SPLIT]:
+            raise ComparisonError(
+                f"--runs: run {run_id} has other data or folds than run {found[0].run_id}; weights can be learned only "
+                "from the same rows, each held out in the same fold"
+            )
+        found.append(FusionMember(run, mixture_of(client, run), align(table, found[0].table) if found else table))
+    return found

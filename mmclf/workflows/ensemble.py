@@ -47,7 +47,7 @@ def ensemble(
             )
         from .fusion import fuse
 
-        return fuse(client, runs)
+        return fuse(runs)
     members = find_scored(client, runs)
     names = [f"run {run.info.run_id}" for run in members]
     tables = [read_table(records.artifact_path(run, Artifact.PROBABILITIES)) for run in members]
