@@ -8,6 +8,7 @@ from ..config import HF_HUB, LOCAL_DIR, Config
 from ..evaluation.crossvalidation import Figures
 from ..evaluation.metrics import per_class
 from ..evaluation.probabilities import ProbabilityTable
+from ..evaluation.thresholds import find_thresholds, hold_out
 from .vocabulary import CHAMPION, MODELS
 
 # classes that the card lists; the run's oof.parquet has them all
@@ -129,6 +130,13 @@ def write_card(facts: CardFacts) -> str:
             ],
         ),
         "",
+        "## When to believe it",
+        "",
+        'What is surer than a threshold can be labelled without a person: `params={"precision": 0.98}` answers '
+        "`unassigned` below. Each fold's rows were judged by the threshold of the other folds' rows:",
+        "",
+        *_thresholds(facts.table),
+        "",
         "## Limits",
         "",
         f"- It knows the {len(facts.table.classes)} classes above and gives one of them to anything it is shown.",
@@ -198,6 +206,20 @@ def _classes(table: ProbabilityTable) -> list[str]:
     if len(table.classes) > MOST_CLASSES:
         lines += ["", f"and {len(table.classes) - MOST_CLASSES:,} smaller classes."]
     return lines
+
+
+def _thresholds(table: ProbabilityTable) -> list[str]:
+    found = find_thresholds(table)
+    if not found:
+        return ["No confidence was reliable enough for a threshold."]
+    rows = []
+    for threshold in found:
+        held = hold_out(table, threshold.precision)
+        reached = (
+            f"{held.precision:.3f} ({held.low:.3f} to {held.high:.3f})" if held.coverage else "none was sure enough"
+        )
+        rows.append([f"{threshold.precision:g}", f"{threshold.confidence:.3f}", f"{held.coverage:.3f}", reached])
+    return markdown_table(["wanted precision", "confidence from", "share of rows", "precision, 95 % interval"], rows)
 
 
 def _text_read(config: Config) -> str:

@@ -76,7 +76,8 @@ class Prediction:
         Args:
             context: of MLflow; not used.
             model_input: a data frame with the columns of the signature; None and nan are "not there".
-            params: top_k, tta, batch_size, and `errors`: "raise", or "column" for a column `error` in the result.
+            params: top_k, tta, batch_size; `errors`: "raise", or "column" for a column `error` in the result; and
+                `precision`: rows that are less sure than that share of right answers asks for become "unassigned".
 
         Returns:
             A data frame with one row for each row, in the same order and with the same index.
@@ -87,6 +88,7 @@ class Prediction:
         given = {**default_params(self._scorer.config), **(params or {})}
         try:
             _check_params(given)
+            least = self._scorer.mixture.least_confidence(float(given["precision"]))
             frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
             scored = self._scorer.score(frame, tta=bool(given["tta"]), batch_size=int(given["batch_size"]))
             if scored.problems and given["errors"] == "raise":
@@ -99,7 +101,7 @@ class Prediction:
             traceback.print_exc(file=sys.stderr)
             message = f"the model failed ({type(error).__name__}); its server's log says where"
             raise MlflowException(message, error_code=INTERNAL_ERROR) from None
-        found = as_frame(scored.probabilities, self._scorer.classes, int(given["top_k"]), frame.index)
+        found = as_frame(scored.probabilities, self._scorer.classes, int(given["top_k"]), frame.index, least)
         if given["errors"] == "column":
             sentences = [scored.problems.get(row) for row in range(len(frame))]
             found["error"] = pd.Series(sentences, frame.index, dtype=object)
@@ -117,7 +119,13 @@ def _open(folder: Path) -> RowScorer:
 
 def default_params(config: Config) -> dict[str, Any]:
     """The parameters of `predict` where a caller gives none."""
-    return {"top_k": TOP_K, "tta": config.infer.tta, "batch_size": config.infer.batch_size, "errors": "raise"}
+    return {
+        "top_k": TOP_K,
+        "tta": config.infer.tta,
+        "batch_size": config.infer.batch_size,
+        "errors": "raise",
+        "precision": 0.0,
+    }
 
 
 def signature(text_cols: tuple[str, ...], config: Config) -> ModelSignature:
@@ -129,7 +137,7 @@ def signature(text_cols: tuple[str, ...], config: Config) -> ModelSignature:
     texts = [ColSpec(DataType.string, column, required=False) for column in text_cols]
     pictures = [ColSpec(DataType.string, column, required=False) for column in PICTURE_COLUMNS]
     params = default_params(config)
-    kinds = {bool: DataType.boolean, int: DataType.long, str: DataType.string}
+    kinds = {bool: DataType.boolean, int: DataType.long, float: DataType.double, str: DataType.string}
     return ModelSignature(
         inputs=Schema([*texts, *pictures]),
         outputs=Schema(
@@ -168,5 +176,7 @@ def _check_params(given: dict[str, Any]) -> None:
     for name, least, most in (("top_k", 1, 10**6), ("batch_size", 1, MAX_BATCH)):
         if not least <= int(given[name]) <= most:
             raise RowError(f"params: {name}: found {given[name]}; it should be from {least} to {most:,}")
+    if not 0 <= float(given["precision"]) < 1:
+        raise RowError(f"params: precision: found {given['precision']}; it should be below 1, as 0.98, or 0 for none")
     if given["errors"] not in ("raise", "column"):
         raise RowError(f"params: errors: found {given['errors']!r}; it should be 'raise' or 'column'")

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..config import LOCAL_DIR, Config
 from ..errors import BundleError
 from ..evaluation.pool import Pool
+from ..evaluation.thresholds import Threshold
 from ..model.checkpoint import META, WEIGHTS, Checkpoint, open_checkpoint
 from ..store.files import link, read_header, write_header
 from .fold_models import check_classes, restore_backbone
@@ -48,6 +49,7 @@ class BundleMeta(BaseModel):
         format: of this file; 1.
         experts: at least one.
         pool: a weight for each of them; None for one as it is.
+        thresholds: from which confidence on rows are labelled.
         source: where the model comes from, for people.
     """
 
@@ -56,6 +58,7 @@ class BundleMeta(BaseModel):
     format: Literal[1] = 1
     experts: tuple[ExpertMeta, ...] = Field(min_length=1)
     pool: tuple[float, ...] | None = None
+    thresholds: tuple[Threshold, ...] = ()
     source: dict[str, str]
 
 
@@ -124,7 +127,8 @@ def write_bundle(folder: Path, mixture: Mixture, source: dict[str, str]) -> None
             _write_checkpoint(folder / name, checkpoint)
         experts.append(ExpertMeta(checkpoints=names, config=_without_paths(expert.config)))
     pool = None if mixture.pool is None else mixture.pool.weights
-    write_header(folder / NAME, BundleMeta(experts=tuple(experts), pool=pool, source=source))
+    meta = BundleMeta(experts=tuple(experts), pool=pool, thresholds=mixture.thresholds, source=source)
+    write_header(folder / NAME, meta)
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -141,7 +145,8 @@ def open_bundle(folder: Path) -> Bundle:
         Expert(tuple(_open_inside(folder, name) for name in expert.checkpoints), expert.config)
         for expert in meta.experts
     ]
-    return Bundle(folder, meta, Mixture(tuple(experts), None if meta.pool is None else Pool(meta.pool)))
+    pool = None if meta.pool is None else Pool(meta.pool)
+    return Bundle(folder, meta, Mixture(tuple(experts), pool, meta.thresholds))
 
 
 def _write_checkpoint(place: Path, checkpoint: Checkpoint) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..config import Config
+from ..errors import RowError
 from ..evaluation.pool import Pool
+from ..evaluation.thresholds import Threshold
 from ..model.checkpoint import Checkpoint, CheckpointMeta
 from .fold_models import Member, members_of
 
@@ -26,10 +28,12 @@ class Mixture:
     Attributes:
         experts: at least one.
         pool: a weight for each; None for one expert as it is.
+        thresholds: from which confidence on rows are labelled, by the precision that is wanted, ascending.
     """
 
     experts: tuple[Expert, ...]
     pool: Pool | None = None
+    thresholds: tuple[Threshold, ...] = ()
 
     @classmethod
     def of(cls, checkpoints: Sequence[Checkpoint], config: Config) -> "Mixture":
@@ -50,6 +54,30 @@ class Mixture:
     def meta(self) -> CheckpointMeta:
         """Of a checkpoint: classes, names of the columns."""
         return self.experts[0].checkpoints[0].meta
+
+    def least_confidence(self, precision: float) -> float:
+        """The confidence from which on a row is labelled; of the next higher precision that has a threshold.
+
+        Args:
+            precision: wanted share of right ones among the labelled rows; 0 labels all.
+
+        Raises:
+            RowError: none is as high.
+        """
+        if precision == 0:
+            return 0.0
+        for threshold in self.thresholds:
+            if threshold.precision >= precision:
+                return threshold.confidence
+        known = ", ".join(f"{threshold.precision:g}" for threshold in self.thresholds)
+        raise RowError(
+            f"precision: found {precision:g}, but "
+            + (
+                f"the rows held out when the model was trained reach only {known}"
+                if known
+                else "the model has no thresholds: it isn't registered, or no confidence was reliable enough"
+            )
+        )
 
     def members(self, first: int = 0) -> list[Member]:
         """What scores, each with the number of its expert, counted from `first`.

@@ -24,6 +24,7 @@ from .predict import Scoring
 # columns with pictures, in their order; one of them may hold a list
 PICTURE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 LISTED = 10
+UNASSIGNED = "unassigned"  # of a row that is less sure than was asked for
 TOP_K = 3  # labels a row where nobody says how many
 
 
@@ -44,13 +45,15 @@ class RowScorer:
     """Models ready for rows; calls from several threads take turns.
 
     Attributes:
-        config: that they are used with.
+        mixture: what scores.
+        config: that it is used with.
         classes: labels in the order of the probabilities.
         text_cols: the text columns, in the order they are joined in.
     """
 
     def __init__(self, mixture: Mixture) -> None:
         """What scores."""
+        self.mixture = mixture
         self.config = config = mixture.config
         self.classes = mixture.meta.classes
         self.text_cols = mixture.meta.text_cols
@@ -107,10 +110,13 @@ def explain(problems: dict[int, str], rows: int) -> str:
     return f"{count} of {rows:,} can't be scored (rows count from 1): {listed}{more}.{others}"
 
 
-def as_frame(probabilities: np.ndarray, classes: tuple[str, ...], top_k: int, index: Any = None) -> pd.DataFrame:
+def as_frame(
+    probabilities: np.ndarray, classes: tuple[str, ...], top_k: int, index: Any = None, least: float = 0.0
+) -> pd.DataFrame:
     """Probabilities float32 (rows, classes) as label, confidence, top_labels and top_confidences.
 
-    A row of nan has None in all of them. Ties go to the class that comes first.
+    A row of nan has None in all of them. Ties go to the class that comes first. The label of a row below the confidence
+    `least` is UNASSIGNED; its top labels stay.
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top_k, len(classes))]
     best = np.take_along_axis(probabilities, order, axis=1).astype(np.float64)
@@ -118,7 +124,10 @@ def as_frame(probabilities: np.ndarray, classes: tuple[str, ...], top_k: int, in
     labels = [None if skip else [classes[column] for column in row] for row, skip in zip(order, bad, strict=True)]
     confidences = [None if skip else row.tolist() for row, skip in zip(best, bad, strict=True)]
     columns = {
-        "label": [None if row is None else row[0] for row in labels],
+        "label": [
+            None if row is None else (row[0] if sure >= least else UNASSIGNED)
+            for row, sure in zip(labels, best[:, 0], strict=True)
+        ],
         "confidence": [None if row is None else row[0] for row in confidences],
         "top_labels": labels,
         "top_confidences": confidences,

@@ -68,6 +68,7 @@ class Model:
         top_k: int = 3,
         tta: bool | None = None,
         batch_size: int | None = None,
+        precision: float = 0.0,
     ) -> "pd.DataFrame":
         """Label each row.
 
@@ -79,6 +80,8 @@ class Model:
             top_k: labels a row in `top_labels`.
             tta: take the mean with the horizontal flip; None for what the model was made with.
             batch_size: rows at a time; None for what the model was made with.
+            precision: of a registered model: the share of right ones that is wanted among the labelled rows, as 0.98;
+                rows that are less sure than that asks for become "unassigned". 0 labels all.
 
         Returns:
             `label`, `confidence`, `top_labels` and `top_confidences`, with the index of `frame`.
@@ -90,6 +93,9 @@ class Model:
 
         if top_k < 1:
             raise RowError(f"top_k: found {top_k}; give a number of 1 or more")
+        if not 0 <= precision < 1:
+            raise RowError(f"precision: found {precision}; it should be below 1, as 0.98, or 0 for none")
+        least = self._source.mixture.least_confidence(precision)
         if self._scorer is None:
             self._scorer = RowScorer(self._source.mixture)
         infer = self._source.config.infer
@@ -105,7 +111,7 @@ class Model:
         problems = scored.problems | problems
         if problems:
             raise RowError(explain(dict(sorted(problems.items())), len(frame)))
-        return as_frame(scored.probabilities, self.classes, top_k, frame.index)
+        return as_frame(scored.probabilities, self.classes, top_k, frame.index, least)
 
     def evaluate(self, table: "TableLike", *, labels: "TableLike | None" = None, images: str | Path) -> dict[str, Any]:
         """Score a table whose labels are known.

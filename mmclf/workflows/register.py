@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ def register(
     if metric not in METRICS:
         raise ConfigError(f"--metric: found {metric!r}; it should be one of {', '.join(METRICS)}")
     check_changes(overrides)
+    from ..evaluation.thresholds import find_thresholds
     from ..records import champion, registry, tracking
     from ..records.card import markdown_table, write_card
     from ..records.runs import connect
@@ -69,7 +71,8 @@ def register(
         tracking.describe("\n".join([*markdown_table(HEADER, rows), "", verdict.text]))
         with tempfile.TemporaryDirectory(prefix="mmclf-") as folder:
             bundle = Path(folder) / BUNDLE
-            write_bundle(bundle, best.mixture, {"run": best.run_id, "backbone": best.backbone})
+            mixture = replace(best.mixture, thresholds=find_thresholds(best.table))
+            write_bundle(bundle, mixture, {"run": best.run_id, "backbone": best.backbone})
             card = write_card(_card_facts(best, name, size_of(bundle)))
             (bundle / "card.md").write_text(card, encoding="utf-8")
             tags = best.tags() | {Tag.VERDICT: verdict.text}

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from mlflow.exceptions import MlflowException
 
 import mmclf
 from entrypoints import ensemble, infer, register, stage1, stage2
 from mmclf.data.catalog import match_pictures
+from mmclf.errors import RowError
 from mmclf.evaluation.pool import Pool, fit_pool, pool_out_of_fold
 from mmclf.evaluation.probabilities import read_table
 from mmclf.records.runs import artifact_path
@@ -67,6 +69,20 @@ def members(project, call) -> list[str]:
 @pytest.fixture(scope="module")
 def fused(project, call, members) -> tuple[dict, str]:
     return call("ensemble", "--runs", ",".join(members))
+
+
+@pytest.fixture(scope="module")
+def trained_frame(project, call, members):
+    """A registered model and the rows it was trained on; too poor for high precisions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmclf.evaluation.thresholds.PRECISIONS", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
+        patch.setattr("mmclf.evaluation.thresholds.LEAST_ROWS", 4)
+        call("register", "--runs", members[0], "--name", "sure")
+    rows = pd.read_csv(project.shop.train_csv, dtype=str, keep_default_na=False)
+    names = match_pictures(project.shop.images, list(rows["id"]))
+    frame = rows[["title", "description"]].copy()
+    frame["image"] = [(project.shop.images / found[0]).read_bytes() if found else None for found in names]
+    return "models:/sure@champion", frame
 
 
 def oof(project, run_id):
@@ -144,8 +160,36 @@ def test_it_is_compared_registered_packed_and_served(project, call, members, fus
     served = mlflow.pyfunc.load_model("models:/fused@champion")
     found = served.predict(frame, params={"top_k": len(table.classes)})
     np.testing.assert_allclose(matrix(found, list(table.classes)), table.probabilities, atol=1e-5)
+    assert "When to believe it" in version.description
     loaded = mmclf.load("models:/fused@champion").predict(frame, top_k=len(table.classes))
     np.testing.assert_allclose(matrix(loaded, list(table.classes)), table.probabilities, atol=1e-5)
+
+
+def test_rows_that_are_not_sure_enough_are_unassigned(project, call, trained_frame):
+    name, frame = trained_frame
+    model = mmclf.load(name)
+    everything = model.predict(frame)
+    threshold = model._source.mixture.thresholds[-1]
+    wanted = threshold.precision - 0.05  # the next higher one that there is
+    sure = model.predict(frame, precision=wanted)
+    below = everything["confidence"] < threshold.confidence
+    assert 0 < below.sum() < len(below)
+    assert set(sure["label"][below]) == {"unassigned"}
+    pd.testing.assert_frame_equal(sure[~below], everything[~below])
+    assert list(sure["top_labels"]) == list(everything["top_labels"])
+    served = mlflow.pyfunc.load_model(name).predict(frame, params={"precision": wanted})
+    assert list(served["label"]) == list(sure["label"])
+    with pytest.raises(RowError, match=r"precision: found 0.999, but the rows held out .* reach only 0\.1, "):
+        model.predict(frame, precision=0.999)
+    with pytest.raises(RowError, match=r"precision: found 98; it should be below 1, as 0\.98"):
+        model.predict(frame, precision=98)
+    with pytest.raises(MlflowException, match=r"params: precision: found 98\.0"):
+        mlflow.pyfunc.load_model(name).predict(frame, params={"precision": 98.0})
+
+
+def test_a_run_has_no_thresholds(members, trained_frame):
+    with pytest.raises(RowError, match="the model has no thresholds: it isn't registered"):
+        mmclf.load(members[0]).predict(trained_frame[1], precision=0.9)
 
 
 def test_one_run_alone_is_scaled(project, call, members):

@@ -278,7 +278,7 @@ def test_the_model_names_its_requirements_exactly(store, champion):
     assert [spec.name for spec in signature.inputs][:4] == ["title", "description", "image", "image_2"]
     assert not any(spec.required for spec in signature.inputs)
     assert [spec.name for spec in signature.outputs] == ["label", "confidence", "top_labels", "top_confidences"]
-    assert {spec.name for spec in signature.params} == {"top_k", "tta", "batch_size", "errors"}
+    assert {spec.name for spec in signature.params} == {"top_k", "tta", "batch_size", "errors", "precision"}
 
 
 @pytest.fixture(scope="module")
