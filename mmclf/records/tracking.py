@@ -342,13 +342,13 @@ def _log_dataset(catalog: Catalog, context: str) -> None:
 
 
 def _fold_note(folds: Sequence[FoldSummary], figures: Figures) -> str:
-    """The description of the parent run: what each fold reached, as the UI shows Markdown."""
+    """The description of the parent run, Markdown: the mean first, since the UI hides what is further down."""
     lines = ["| fold | best epoch | top-1 | top-3 |", "| --- | --- | --- | --- |"]
-    for fold, reached in zip(folds, figures.folds, strict=True):
-        lines.append(f"| {fold.fold} | {fold.best_epoch} of {fold.epochs} | {reached.top1:.4f} | {reached.top3:.4f} |")
     if not figures.is_single:
         mean, std = figures.top1_mean, figures.top1_std
         lines.append(f"| mean | | **{mean:.4f}** ± {std:.4f} | {figures.top3_mean:.4f} |")
+    for fold, reached in zip(folds, figures.folds, strict=True):
+        lines.append(f"| {fold.fold} | {fold.best_epoch} of {fold.epochs} | {reached.top1:.4f} | {reached.top3:.4f} |")
     return "\n".join(lines)
 
 

@@ -62,7 +62,7 @@ def fuse(run_ids: Sequence[str]) -> StageRun:
     tags |= {tag: first.tags[tag] for tag in shared if tag in first.tags}
     facts = {name: value for name, value in first.metrics.items() if name.startswith("data/")}
     with tracking.record_scores(FUSION, f"fusion of {len(kept)}", tags) as record:
-        tracking.describe("\n".join(markdown_table(HEADER, lines)))
+        tracking.describe("\n".join(markdown_table(HEADER, [lines[-1], *lines[:-1]])))
         with tracking.record_files(record, "", "") as folder:
             table.write(folder / Artifact.OOF)
             (folder / Artifact.POOL).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
