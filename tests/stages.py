@@ -1,6 +1,9 @@
 """Configurations of the stages for the tiny CLIP, and a folder to call the entry points in."""
 
+import contextlib
 import copy
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,25 @@ def write_tree(path: Path, stage: str, tree: dict[str, Any]) -> Path:
     """The same as a YAML file."""
     path.write_text(yaml.safe_dump(tree_of(stage, tree)))
     return path
+
+
+def write_kernel_tree(path: Path, tree: dict[str, Any]) -> Path:
+    """The fixture `tree` as a configuration of a solved head on two folds, a YAML file."""
+    solved = copy.deepcopy(tree)
+    solved["model"] = {k: v for k, v in tree["model"].items() if k != "hidden_dim"} | {"head": "kernel"}
+    solved["train"] = {"folds": 2}
+    path.write_text(yaml.safe_dump(solved))
+    return path
+
+
+def call(entry_point, *options: str, fails: bool = False):
+    """Run an entry point in this process; gives its JSON and what it said, or only that where it fails."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = entry_point.main(list(options))
+    assert code == (2 if fails else 0), err.getvalue()
+    assert "Traceback" not in err.getvalue()
+    return err.getvalue() if fails else (json.loads(out.getvalue()), err.getvalue())
 
 
 class Project:

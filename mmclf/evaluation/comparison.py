@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from ..errors import ComparisonError
 from .metrics import is_in_top_k
-from .probabilities import ProbabilityTable
+from .probabilities import ProbabilityTable, align
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -64,18 +64,14 @@ def compare(challenger: ProbabilityTable, champion: ProbabilityTable, metric: st
     """
     if metric not in METRICS:
         raise ComparisonError(f"metric: found {metric!r}; it should be one of {', '.join(METRICS)}")
-    row_of = {i: row for row, i in enumerate(champion.ids)}
-    if set(row_of) != set(challenger.ids):
+    if set(champion.ids) != set(challenger.ids):
         raise ComparisonError(f"other rows: {len(challenger):,} out of fold here, {len(champion):,} there")
-    order = [row_of[i] for i in challenger.ids]
-    labels, folds = champion.labels or [], champion.folds
-    if [labels[row] for row in order] != list(challenger.labels or ()):
+    there = align(champion, challenger)
+    if there.labels != challenger.labels:
         raise ComparisonError("other labels")
-    if folds is None or challenger.folds is None or (folds[order] != challenger.folds).any():
+    if there.folds is None or challenger.folds is None or (there.folds != challenger.folds).any():
         raise ComparisonError("other folds")
-    column_of = {name: column for column, name in enumerate(champion.classes)}
-    other = champion.probabilities[order][:, [column_of[name] for name in challenger.classes]]
-    targets, ours = challenger.targets(), challenger.probabilities
+    targets, ours, other = challenger.targets(), challenger.probabilities, there.probabilities
     rng = np.random.default_rng(SEED)
     if metric == MACRO_F1:
         value, draws = _f1_draws(ours, other, targets, rng)

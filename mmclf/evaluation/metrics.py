@@ -64,7 +64,9 @@ def macro_f1(probabilities: np.ndarray, targets: np.ndarray) -> float:
 
 
 def log_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Mean of -log p(true class), in nats, of probabilities not below 1e-12; nan for no rows.
+    """Mean of -log p(true class), in nats; nan for no rows.
+
+    Probabilities are kept from zero by float32's smallest number.
 
     Args:
         probabilities: float (rows, classes).
@@ -73,7 +75,7 @@ def log_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
     if len(targets) == 0:
         return float("nan")
     found = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-    return float(-np.log(np.maximum(found, 1e-12)).mean())
+    return float(-np.log(np.maximum(found, np.finfo(np.float32).tiny)).mean())
 
 
 def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:

@@ -149,11 +149,20 @@ def join_folds(tables: Sequence[ProbabilityTable], order: Sequence[str]) -> Prob
 
 
 def align(table: ProbabilityTable, like: ProbabilityTable) -> ProbabilityTable:
-    """An out-of-fold matrix in the order of rows and classes of another one of the same rows and classes."""
+    """A table in the order of rows and classes of another one of the same rows and classes.
+
+    Its folds and labels stay its own.
+    """
     row_of = {i: row for row, i in enumerate(table.ids)}
+    column_of = {name: column for column, name in enumerate(table.classes)}
     rows = [row_of[i] for i in like.ids]
-    columns = [table.classes.index(name) for name in like.classes]
-    return ProbabilityTable(like.ids, like.classes, table.probabilities[rows][:, columns], like.folds, like.labels)
+    return ProbabilityTable(
+        like.ids,
+        like.classes,
+        table.probabilities[rows][:, [column_of[name] for name in like.classes]],
+        None if table.folds is None else table.folds[rows],
+        None if table.labels is None else [table.labels[row] for row in rows],
+    )
 
 
 def average(
@@ -186,8 +195,5 @@ def average(
                 f"{name}: scored other rows than {names[0]} ({len(table):,} and {len(first):,}; {len(differing):,} "
                 f"ids in one only, for example {differing[0]!r}); score the same table with both"
             )
-        row_of = {i: row for row, i in enumerate(table.ids)}
-        column_of = {c: column for column, c in enumerate(table.classes)}
-        aligned = table.probabilities[[row_of[i] for i in first.ids]][:, [column_of[c] for c in first.classes]]
-        total += weight / sum(weights) * aligned
+        total += weight / sum(weights) * align(table, first).probabilities
     return ProbabilityTable(first.ids, first.classes, total.astype(np.float32))

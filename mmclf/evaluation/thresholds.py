@@ -12,7 +12,6 @@ from .probabilities import ProbabilityTable
 PRECISIONS = (0.9, 0.95, 0.98, 0.99)
 # that a threshold must have above it, to say anything; and so many that one wrong row still fits the precision
 LEAST_ROWS = 30
-Z = 1.96  # of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,9 @@ def find_thresholds(table: ProbabilityTable) -> tuple[Threshold, ...]:
     confidence, hits = _sure(table)
     found = []
     for precision in PRECISIONS:
-        count = _count(confidence, hits, precision)
-        if count:
-            least = float(np.sort(confidence)[::-1][count - 1])
-            found.append(Threshold(precision, least, count / len(hits)))
+        least = _least_confidence(confidence, hits, precision)
+        if least is not None:
+            found.append(Threshold(precision, least, float((confidence >= least).mean())))
     return tuple(found)
 
 
@@ -69,21 +67,21 @@ def hold_out(table: ProbabilityTable, precision: float) -> Held:
         table: out of fold, with folds.
         precision: asked for, in (0, 1).
     """
+    from scipy.stats import binomtest  # here, since it takes a second
+
     assert table.folds is not None  # noqa: S101 - it is out of fold
     confidence, hits = _sure(table)
     labelled = np.zeros(len(hits), dtype=bool)
     for fold in np.unique(table.folds):
         here = table.folds == fold
-        count = _count(confidence[~here], hits[~here], precision)
-        if count:
-            labelled[here] = confidence[here] >= np.sort(confidence[~here])[::-1][count - 1]
-    count = int(labelled.sum())
-    if not count:
+        least = _least_confidence(confidence[~here], hits[~here], precision)
+        if least is not None:
+            labelled[here] = confidence[here] >= least
+    if not labelled.any():
         return Held(float("nan"), float("nan"), float("nan"), 0.0)
-    share = float(hits[labelled].mean())
-    middle = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
-    half = Z / (1 + Z**2 / count) * float(np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2)))
-    return Held(share, middle - half, min(1.0, middle + half), count / len(hits))
+    found = binomtest(int(hits[labelled].sum()), int(labelled.sum()))
+    interval = found.proportion_ci(method="wilson")
+    return Held(float(found.statistic), float(interval.low), float(interval.high), float(labelled.mean()))
 
 
 def _sure(table: ProbabilityTable) -> tuple[np.ndarray, np.ndarray]:
@@ -91,13 +89,12 @@ def _sure(table: ProbabilityTable) -> tuple[np.ndarray, np.ndarray]:
     return table.probabilities.max(axis=1), table.probabilities.argmax(axis=1) == table.targets()
 
 
-def _count(confidence: np.ndarray, hits: np.ndarray, precision: float) -> int:
-    """How many of the surest rows there are, at most, with at least this share of right ones among them."""
+def _least_confidence(confidence: np.ndarray, hits: np.ndarray, precision: float) -> float | None:
+    """The lowest confidence with at least this share of right rows from it on; None where there is none."""
     order = np.argsort(-confidence, kind="stable")
-    ordered = confidence[order]
-    right = np.cumsum(hits[order]) / np.arange(1, len(hits) + 1)
+    ordered, rows = confidence[order], np.arange(1, len(hits) + 1)
+    right = np.cumsum(hits[order]) / rows
     # rows of the same confidence are labelled together
-    ends = np.r_[ordered[1:] < ordered[:-1], True] if len(ordered) else np.zeros(0, dtype=bool)
-    least = max(LEAST_ROWS, round(1 / (1 - precision)))
-    reached = np.flatnonzero(ends & (right >= precision) & (np.arange(1, len(hits) + 1) >= least))
-    return int(reached[-1]) + 1 if len(reached) else 0
+    ends = np.append(ordered[1:] < ordered[:-1], True)[: len(rows)]
+    reached = np.flatnonzero(ends & (right >= precision) & (rows >= max(LEAST_ROWS, round(1 / (1 - precision)))))
+    return float(ordered[reached[-1]]) if len(reached) else None

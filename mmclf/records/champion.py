@@ -7,12 +7,11 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from ..config import Config, Overrides
+from ..config import Overrides
 from ..errors import ComparisonError, ConfigError, MmclfError, RunError
 from ..evaluation.comparison import compare
 from ..evaluation.crossvalidation import Figures, figures_of
 from ..evaluation.probabilities import ProbabilityTable, read_table
-from ..model.checkpoint import Checkpoint
 from ..runtime.progress import say
 from ..scoring.cost import Cost, CostMeter
 from ..scoring.mixture import Mixture
@@ -47,16 +46,6 @@ class Candidate:
         return " + ".join(expert.config.model.head for expert in self.mixture.experts)
 
     @property
-    def checkpoints(self) -> list[Checkpoint]:
-        """Of all experts."""
-        return self.mixture.checkpoints
-
-    @property
-    def config(self) -> Config:
-        """Of the first expert."""
-        return self.mixture.config
-
-    @property
     def experiment(self) -> str:
         """Id of the run's experiment."""
         return str(self.run.info.experiment_id)
@@ -69,7 +58,7 @@ class Candidate:
     @property
     def backbone(self) -> str:
         """For people."""
-        identity = self.checkpoints[0].meta.backbone
+        identity = self.mixture.meta.backbone
         return show_backbone(identity.name, identity.pretrained)
 
     def value(self, metric: str) -> float:
@@ -81,7 +70,7 @@ class Candidate:
         return {
             Tag.SOURCE_RUN: self.run_id,
             Tag.STAGE: self.stage,
-            Tag.FOLDS: ",".join(dict.fromkeys(each.name.removeprefix("fold-") for each in self.checkpoints)),
+            Tag.FOLDS: ",".join(dict.fromkeys(each.name.removeprefix("fold-") for each in self.mixture.checkpoints)),
             Tag.SPLIT: self.split,
             Tag.CONFIG_ID: ",".join(expert.config.fingerprint() for expert in self.mixture.experts),
             Tag.BACKBONE: self.backbone,

@@ -88,7 +88,7 @@ class Prediction:
         given = {**default_params(self._scorer.config), **(params or {})}
         try:
             _check_params(given)
-            least = self._scorer.mixture.least_confidence(float(given["precision"]))
+            least = self._scorer.mixture.least_confidence(float(given["precision"]), "params: precision")
             frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
             scored = self._scorer.score(frame, tta=bool(given["tta"]), batch_size=int(given["batch_size"]))
             if scored.problems and given["errors"] == "raise":
@@ -176,7 +176,5 @@ def _check_params(given: dict[str, Any]) -> None:
     for name, least, most in (("top_k", 1, 10**6), ("batch_size", 1, MAX_BATCH)):
         if not least <= int(given[name]) <= most:
             raise RowError(f"params: {name}: found {given[name]}; it should be from {least} to {most:,}")
-    if not 0 <= float(given["precision"]) < 1:
-        raise RowError(f"params: precision: found {given['precision']}; it should be below 1, as 0.98, or 0 for none")
     if given["errors"] not in ("raise", "column"):
         raise RowError(f"params: errors: found {given['errors']!r}; it should be 'raise' or 'column'")

@@ -70,17 +70,6 @@ class FoldRecord:
         mlflow.log_artifacts(str(checkpoint), Artifact.CHECKPOINT, run_id=self.run_id)
 
 
-@dataclass(frozen=True)
-class FinalRecord:
-    """The child run of the model that is trained on all rows, while it is trained."""
-
-    run_id: str
-
-    def finish(self, checkpoint: Path) -> None:
-        """Store the checkpoint."""
-        mlflow.log_artifacts(str(checkpoint), Artifact.CHECKPOINT, run_id=self.run_id)
-
-
 @dataclass
 class StageRecord:
     """The parent run of a stage, while it runs."""
@@ -103,12 +92,13 @@ class StageRecord:
             self.folds.append(record)
 
     @contextlib.contextmanager
-    def all_rows(self) -> Iterator[FinalRecord]:
-        """A child run for the model that is trained on all rows; as `fold`."""
+    def all_rows(self, checkpoint: Path) -> Iterator[None]:
+        """A child run, as `fold`, for the model of all rows, whose checkpoint is stored when the block ends well."""
         with mlflow.start_run(run_name=f"{self.stage} all rows", nested=True) as active:
             _set_tags(self.tags | {Tag.ROLE: ALL_ROWS})
             _log_config(self.config)
-            yield FinalRecord(active.info.run_id)
+            yield
+            mlflow.log_artifacts(str(checkpoint), Artifact.CHECKPOINT, run_id=active.info.run_id)
 
     def finish(self, catalog: Catalog) -> dict[str, Any]:
         """Store the out-of-fold matrix and the figures over the folds; returns the headline figures.

@@ -55,15 +55,18 @@ class Mixture:
         """Of a checkpoint: classes, names of the columns."""
         return self.experts[0].checkpoints[0].meta
 
-    def least_confidence(self, precision: float) -> float:
+    def least_confidence(self, precision: float, name: str = "precision") -> float:
         """The confidence from which on a row is labelled; of the next higher precision that has a threshold.
 
         Args:
             precision: wanted share of right ones among the labelled rows; 0 labels all.
+            name: of it, for messages.
 
         Raises:
-            RowError: none is as high.
+            RowError: none is as high, or it is no share below 1.
         """
+        if not 0 <= precision < 1:
+            raise RowError(f"{name}: found {precision}; it should be below 1, as 0.98, or 0 for none")
         if precision == 0:
             return 0.0
         for threshold in self.thresholds:
@@ -71,7 +74,7 @@ class Mixture:
                 return threshold.confidence
         known = ", ".join(f"{threshold.precision:g}" for threshold in self.thresholds)
         raise RowError(
-            f"precision: found {precision:g}, but "
+            f"{name}: found {precision:g}, but "
             + (
                 f"the rows held out when the model was trained reach only {known}"
                 if known

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from ..errors import TrainingError
-from ..evaluation.metrics import top_k
+from ..evaluation.metrics import log_loss, top_k
 from ..runtime.progress import track
 from ..runtime.seeds import seed_everything
 from ..runtime.speed import Stopwatch, peak_memory
 from .fold_task import FoldTask
-from .loss import held_out_loss, training_loss
+from .loss import training_loss
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def fit(task: FoldTask) -> Iterator[EpochResult]:
         yield EpochResult(
             epoch=epoch,
             train_loss=train_loss,
-            val_loss=held_out_loss(probabilities, targets),
+            val_loss=log_loss(probabilities, targets),
             val_top1=top1,
             val_top3=top_k(probabilities, targets, 3),
             learning_rates=rates,

@@ -1,6 +1,5 @@
-"""The losses: of the batches that are trained on, and of the rows that are held out."""
+"""The loss of the batches that are trained on; that of held-out rows is evaluation/metrics.py's `log_loss`."""
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -19,14 +18,3 @@ def training_loss(logits: torch.Tensor, targets: torch.Tensor, label_smoothing: 
         A scalar.
     """
     return F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="sum", ignore_index=NO_TARGET)
-
-
-def held_out_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Mean of -log p(true class); probabilities are kept from zero by float32's smallest number.
-
-    Args:
-        probabilities: float (rows, classes).
-        targets: int (rows,).
-    """
-    picked = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-    return float(-np.log(np.maximum(picked, np.finfo(np.float32).tiny)).mean())

@@ -8,7 +8,7 @@ import torch
 
 from ..config import Config
 from ..data.folds import Split
-from ..evaluation.metrics import top_k
+from ..evaluation.metrics import log_loss, top_k
 from ..model.checkpoint import HEAD, save_checkpoint
 from ..model.identity import BackboneSpec
 from ..model.kernels import Prepared, features_used
@@ -17,7 +17,6 @@ from .crossval import FoldOutcome, describe, describe_fold, held_out_table
 from .feature_loader import TableFeatures
 from .kernel_fit import FittedHead, fit_kernel_head
 from .loop import EpochResult
-from .loss import held_out_loss
 
 
 class SolvedFolds:
@@ -57,7 +56,7 @@ class SolvedFolds:
         result = EpochResult(
             epoch=1,
             train_loss=fitted.loss,
-            val_loss=held_out_loss(probabilities, targets),
+            val_loss=log_loss(probabilities, targets),
             val_top1=top_k(probabilities, targets, 1),
             val_top3=top_k(probabilities, targets, 3),
             learning_rates={},

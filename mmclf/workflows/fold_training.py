@@ -80,9 +80,8 @@ def train_folds(job: StageJob) -> StageRun:
                     shutil.rmtree(checkpoint)  # the run has it now
             unreadable.update(outcome.unreadable)
         if record and job.train_all and list(job.chosen) == job.split.numbers:
-            with record.all_rows() as final:
+            with record.all_rows(scratch / ALL_ROWS):
                 job.train_all(scratch / ALL_ROWS)
-                final.finish(scratch / ALL_ROWS)
         if record is None:
             return StageRun("", {})
         say_unreadable(sorted(unreadable), len(unreadable))

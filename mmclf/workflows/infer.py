@@ -27,8 +27,8 @@ def infer(
     Args:
         table: a CSV with a header, or a data frame: an id and texts for each row.
         images: the folder of pictures, named `<id>.jpg` or `<id>_1.jpg`.
-        model: what scores: models:/NAME@ALIAS, models:/NAME/VERSION or the id of a run of stage1 or stage2; several
-            with commas are averaged. "" for the champion, or the newest stage 2 where there is none.
+        model: what scores: models:/NAME@ALIAS, models:/NAME/VERSION or the id of a run of stage1, stage2 or a fusion;
+            several with commas are averaged. "" for the champion, or the newest stage 2 where there is none.
         config: whose `data` and `infer` count; "" for what the model was trained with.
         overrides: changes to it, as `"infer.tta=false"` or `{"infer.tta": False}`.
         fold: the one that scores; None for all.
@@ -66,7 +66,7 @@ def infer(
     }
     rows, out = len(catalog), str(out)
     with tracking.record_scores("infer", f"infer {Path(catalog.name).name}", tags, catalog) as record:
-        settings = "---\n".join(source.config.to_yaml() for source in sources)
+        settings = "---\n".join(each.config.to_yaml() for source in sources for each in source.mixture.experts)
         with tracking.record_files(record, settings, out) as folder:
             paths = folder / Artifact.PROBABILITIES, folder / Artifact.SUBMISSION
             with write_parts(*paths, scorer.meta.id_col, scorer.meta.label_col) as write:

@@ -23,7 +23,7 @@ def load(model: str = DEFAULT_MODEL, *, overrides: Overrides = "", fold: int | N
     """Open a registered model or the folds of a run; weights are read with the first rows.
 
     Args:
-        model: models:/NAME@ALIAS, models:/NAME/VERSION or the id of a run of stage1 or stage2.
+        model: models:/NAME@ALIAS, models:/NAME/VERSION or the id of a run of stage1, stage2 or a fusion.
         overrides: how it is used, as `"infer.tta=false"` or `{"infer.tta": False}`.
         fold: the only one that scores; None for all, averaged.
 
@@ -93,8 +93,6 @@ class Model:
 
         if top_k < 1:
             raise RowError(f"top_k: found {top_k}; give a number of 1 or more")
-        if not 0 <= precision < 1:
-            raise RowError(f"precision: found {precision}; it should be below 1, as 0.98, or 0 for none")
         least = self._source.mixture.least_confidence(precision)
         if self._scorer is None:
             self._scorer = RowScorer(self._source.mixture)

@@ -95,7 +95,7 @@ def _registration(best: "Candidate", name: str, number: str, metric: str, verdic
 def _card_facts(best: "Candidate", name: str, size: int) -> "CardFacts":
     from ..records.card import CardFacts, find_licence
 
-    meta, tags = best.checkpoints[0].meta, best.run.data.tags
+    meta, tags = best.mixture.meta, best.run.data.tags
     return CardFacts(
         name=name,
         run_id=best.run_id,
@@ -103,10 +103,10 @@ def _card_facts(best: "Candidate", name: str, size: int) -> "CardFacts":
         members=[]
         if best.mixture.pool is None
         else [*zip(map(_named, best.mixture.experts), best.mixture.pool.weights, strict=True)],
-        folds=sorted({c.meta.fold for c in best.checkpoints if c.meta.fold is not None}),
+        folds=sorted({c.meta.fold for c in best.mixture.checkpoints if c.meta.fold is not None}),
         backbone=best.backbone,
         licence=find_licence(meta.backbone.name, meta.backbone.pretrained),
-        config=best.config,
+        config=best.mixture.config,
         table=best.table,
         figures=best.figures,
         data_digest=tags[Tag.FINGERPRINT],

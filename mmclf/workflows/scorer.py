@@ -47,8 +47,10 @@ def score_with(sources: Sequence[Source], rows: Rows) -> Scorer:
     config = sources[0].config
     mixtures = [source.mixture for source in sources]
     members: list[Member] = []
+    experts = 0
     for mixture in mixtures:
-        members += mixture.members(1 + max((member.expert for member in members), default=-1))
+        members += mixture.members(experts)
+        experts += len(mixture.experts)
     device = pick_device()
     allow_tf32(device)
     precision = pick_precision(device, config.train.amp)

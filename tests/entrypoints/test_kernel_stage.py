@@ -3,16 +3,10 @@
 .venv/bin/python -m pytest tests/entrypoints/test_kernel_stage.py
 """
 
-import contextlib
-import copy
-import io
-import json
-
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from safetensors.torch import load_file, save_file
 
 from entrypoints import infer, register, stage1, stage2
@@ -23,9 +17,10 @@ from mmclf.evaluation.probabilities import read_table
 from mmclf.model.frozen_encoder import Encoder
 from mmclf.records.runs import artifact_path, fold_checkpoints, get_run, serving_checkpoints
 from mmclf.scoring.fold_models import FoldModels, members_of
+from tests import stages
 from tests.features import CPU, FLOAT32
 from tests.serving import matrix
-from tests.stages import Project
+from tests.stages import Project, write_kernel_tree
 from tests.stores import mlflow_store
 
 ENTRY_POINTS = {"stage1": stage1, "stage2": stage2, "register": register, "infer": infer}
@@ -34,28 +29,16 @@ ENTRY_POINTS = {"stage1": stage1, "stage2": stage2, "register": register, "infer
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, shop, tree) -> Project:
     folder = tmp_path_factory.mktemp("project")
-    solved = copy.deepcopy(tree)
-    solved["model"] = {k: v for k, v in tree["model"].items() if k != "hidden_dim"} | {"head": "kernel"}
-    solved["train"] = {"folds": 2}
     with mlflow_store(folder):
         made = Project(folder, shop, tree)
-        (folder / "kernel.yaml").write_text(yaml.safe_dump(solved))
+        write_kernel_tree(folder / "kernel.yaml", tree)
         yield made
 
 
 @pytest.fixture(scope="module")
 def call(project):
-    """Run an entry point; gives its JSON and what it said, or only that where it fails."""
-
-    def run(name, *options, fails=False):
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = ENTRY_POINTS[name].main(list(options))
-        assert code == (2 if fails else 0), err.getvalue()
-        assert "Traceback" not in err.getvalue()
-        return err.getvalue() if fails else (json.loads(out.getvalue()), err.getvalue())
-
-    return run
+    """Run an entry point by its name."""
+    return lambda name, *options, fails=False: stages.call(ENTRY_POINTS[name], *options, fails=fails)
 
 
 @pytest.fixture(scope="module")

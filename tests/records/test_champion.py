@@ -103,4 +103,6 @@ def test_the_same_run_folds_and_configuration_are_the_same_model():
     one = candidate("one", 1.0)
     assert is_the_same(version(one), one)
     assert not is_the_same(version(candidate("two", 1.0)), one)
-    assert not is_the_same(version(one), replace(one, mixture=Mixture.of(one.checkpoints[:1], one.config)))
+    assert not is_the_same(
+        version(one), replace(one, mixture=Mixture.of(one.mixture.checkpoints[:1], one.mixture.config))
+    )
