@@ -24,8 +24,9 @@ LOCAL_DIR, HF_HUB = "local-dir:", "hf-hub:"
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-# of image features, of text features, of both at once, of the text's words, and of its characters
-KernelName = Literal["image", "text", "product", "words", "chars"]
+# of image features, of text features, of those of the first text column alone, of image and text at once, of the
+# text's words, and of its characters
+KernelName = Literal["image", "text", "title", "product", "words", "chars"]
 KERNELS: tuple[KernelName, ...] = typing.get_args(KernelName)
 
 

@@ -123,8 +123,9 @@ def read_catalog(table: TableLike, images: str | Path, config: DataConfig, *, tr
         groups = _read_groups(opened, ids, config)
         given_folds = _read_folds(opened, config.fold_col)
     texts = [join_text(row) for row in zip(*fields, strict=True)] if fields else [""] * len(ids)
+    titles = [join_text([field]) for field in fields[0]] if len(fields) > 1 else None
     return Catalog(
-        rows=Rows(ids, texts, match_pictures(root, ids), root),
+        rows=Rows(ids, texts, match_pictures(root, ids), root, titles),
         name=opened.name,
         table_path=opened.path,
         id_col=config.id_col,

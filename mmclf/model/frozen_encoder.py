@@ -210,9 +210,26 @@ class Encoder:
         Raises:
             BackboneError: the towers are needed and can't be loaded.
         """
+        features, truncated = self._strings(rows.texts, memo)
+        self.truncated = int(truncated.sum())
+        return features
+
+    def titles(self, rows: Rows) -> tuple[np.ndarray, np.ndarray] | None:
+        """Features float32 (rows, text_dim) of the first text fields, and bool (rows,), which aren't empty.
+
+        None where there is only one field. Errors as for `texts`.
+        """
+        if rows.titles is None:
+            return None
+        return self._strings(rows.titles)[0], np.array([bool(title) for title in rows.titles], dtype=bool)
+
+    def _strings(
+        self, strings: Sequence[str], memo: dict[tuple[str, int], Tokens] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Features float32 (n, text_dim) of n texts, and which were cut: 1.0, else 0.0, float32 (n,)."""
         watch = Stopwatch()
         position: dict[str, int] = {}
-        row_of = np.array([position.setdefault(text, len(position)) for text in rows.texts], dtype=np.int64)
+        row_of = np.array([position.setdefault(text, len(position)) for text in strings], dtype=np.int64)
         texts = list(position)
         found = self._allocate(len(texts), self._towers.spec.identity.text_dim + 1)
         there = np.zeros(len(texts), dtype=bool)
@@ -222,12 +239,11 @@ class Encoder:
         if len(missing):
             self._encode_texts([texts[i] for i in missing], missing, found, memo)
         self.ledger.count(there, watch)
-        self.truncated = int(found[row_of, -1].sum())
         features = self._allocate(len(row_of), found.shape[1] - 1)
         for start in range(0, len(row_of), GATHER_ROWS):
             part = row_of[start : start + GATHER_ROWS]
             features[start : start + len(part)] = found[part, :-1]
-        return features
+        return features, found[row_of, -1]
 
     def _contents(self, files: Pictures, views: Sequence[View]) -> dict[View, str]:
         """What a view shows: by the content of its file where features are kept, else by its name.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,12 +19,17 @@ class HeadInputs:
         texts: float32 (n, text_dim), features of the texts; of an empty one where there is none. The same.
         has_picture: bool (n,), whether a row has a picture that could be decoded.
         strings: the texts themselves.
+        titles: float32 (n, text_dim), features of the first text fields alone; (n, 0) where no head reads them or
+            there is only one field.
+        has_title: bool (n,), whether that field isn't empty.
     """
 
     images: np.ndarray
     texts: np.ndarray
     has_picture: np.ndarray
     strings: Sequence[str]
+    titles: np.ndarray
+    has_title: np.ndarray
 
     @classmethod
     def of(
@@ -33,12 +38,14 @@ class HeadInputs:
         images: np.ndarray | None,
         has_picture: np.ndarray | None,
         texts: np.ndarray | None,
+        titles: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> "HeadInputs":
-        """Rows of which some features may not be wanted: those are 0 wide, and no row has a picture without them."""
+        """Rows of which some features may not be wanted: those are 0 wide, and no row has one."""
         nothing = np.empty((len(strings), 0), dtype=np.float32)
         if images is None or has_picture is None:
             images, has_picture = nothing, np.zeros(len(strings), dtype=bool)
-        return cls(images, nothing if texts is None else texts, has_picture, strings)
+        titles = titles or (nothing, np.zeros(len(strings), dtype=bool))
+        return cls(images, nothing if texts is None else texts, has_picture, strings, *titles)
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -55,14 +62,22 @@ class HeadInputs:
 
     def take(self, rows: np.ndarray) -> "HeadInputs":
         """The rows at these positions."""
-        return HeadInputs(
-            self.images[rows], self.texts[rows], self.has_picture[rows], [self.strings[row] for row in rows]
-        )
+        return self._at(rows, [self.strings[row] for row in rows])
 
     def slice(self, start: int, stop: int) -> "HeadInputs":
         """The rows from position `start` to before `stop`."""
         part = slice(start, stop)
-        return HeadInputs(self.images[part], self.texts[part], self.has_picture[part], self.strings[part])
+        return self._at(part, self.strings[part])
+
+    def _at(self, rows: Any, strings: Sequence[str]) -> "HeadInputs":
+        return HeadInputs(
+            self.images[rows],
+            self.texts[rows],
+            self.has_picture[rows],
+            strings,
+            self.titles[rows],
+            self.has_title[rows],
+        )
 
 
 class ScoringHead(Protocol):
@@ -70,7 +85,7 @@ class ScoringHead(Protocol):
 
     @property
     def reads(self) -> Sequence[str]:
-        """Names of the features that it needs: image, text."""
+        """Names of the features that it needs: image, text, title."""
 
     def probabilities(self, rows: HeadInputs) -> torch.Tensor:
         """float32 (n, classes), on the device of the head."""

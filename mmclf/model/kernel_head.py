@@ -144,7 +144,7 @@ class KernelHead:
         found = np.zeros(len(rows), dtype=bool)
         for pattern, has in PATTERNS.items():
             if self.routes.get(pattern) == name:
-                found |= (rows.has == has).all(axis=1)
+                found |= rows.pattern(has)
         return found
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -209,6 +209,8 @@ class KernelHead:
     def _check(self) -> None:
         """Raises ValueError where shapes don't fit."""
         classes = len(self.log_prior)
+        if self.support.has.shape != (len(self.support), len(FEATURES)):
+            raise ValueError(f"support.has is {self.support.has.shape}, not {(len(self.support), len(FEATURES))}")
         for solution in self.solutions.values():
             if solution.alpha.shape != (len(self.support), classes):
                 raise ValueError(f"alpha is {tuple(solution.alpha.shape)}, not {(len(self.support), classes)}")

@@ -16,10 +16,10 @@ from .terms import InverseFrequency, count_terms
 
 # numbers of a part of a kernel matrix
 BLOCK = 2**23
-FEATURES = ("image", "text")
+FEATURES = ("image", "text", "title")
 TERMS = ("words", "chars")
 OF_PICTURES = frozenset({"image"})
-OF_TEXTS = frozenset({"text", "words", "chars"})
+OF_TEXTS = frozenset({"text", "title", "words", "chars"})
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Compared:
     Attributes:
         vectors: by name of FEATURES, float32 (n, d): centred, of unit length; 0 where a row has none.
         terms: by name of TERMS, TF-IDF float32 (n, BUCKETS).
-        has: bool (n, 2): a picture, a text.
+        has: bool (n, 3): a picture, a text, a title; by FEATURES.
     """
 
     vectors: dict[str, torch.Tensor]
@@ -48,9 +48,14 @@ class Compared:
             self.has[rows],
         )
 
+    def pattern(self, has: tuple[bool, bool]) -> np.ndarray:
+        """Bool (n,): whether a row has a picture and a text, or hasn't, just as told."""
+        found: np.ndarray = (self.has[:, :2] == has).all(axis=1)
+        return found
+
     def usable(self, kernels: Sequence[str]) -> np.ndarray:
         """Bool (n,): whether a row has what one of the kernels compares."""
-        pictures, texts = self.has.T
+        pictures, texts, _ = self.has.T
         found = np.zeros(len(self), dtype=bool)
         if OF_PICTURES & set(kernels):
             found = found | pictures
@@ -93,7 +98,8 @@ class Prepared:
 
 def features_used(kernels: Sequence[str]) -> list[str]:
     """Names of FEATURES that the kernels compare."""
-    return [name for name in FEATURES if name in kernels or "product" in kernels]
+    of_product = ("image", "text") if "product" in kernels else ()
+    return [name for name in FEATURES if name in kernels or name in of_product]
 
 
 def learn_scaling(rows: Prepared, kernels: Sequence[str]) -> Scaling:
@@ -114,12 +120,16 @@ def compare_by(rows: Prepared, scaling: Scaling) -> Compared:
     vectors = {}
     for name, mean in scaling.means.items():
         values, there = _features(rows.inputs, name)
+        if not there.any():  # then they may not even have been made
+            vectors[name] = torch.zeros(len(there), len(mean))
+            continue
         centred = values - mean
         lengths = np.linalg.norm(centred, axis=1, keepdims=True)
         # torch's own memory: where numpy's happens to lie decides how a product of matrices is rounded
         vectors[name] = torch.tensor(np.where(there[:, None], centred / np.maximum(lengths, 1e-9), np.float32(0)))
     terms = {name: scaling.frequencies[name].apply(counts) for name, counts in rows.counts.items()}
-    return Compared(vectors, terms, np.stack([rows.inputs.has_picture, rows.inputs.has_text], axis=1))
+    inputs = rows.inputs
+    return Compared(vectors, terms, np.stack([inputs.has_picture, inputs.has_text, inputs.has_title], axis=1))
 
 
 def similarities(one: Compared, other: Compared, kernels: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -172,8 +182,8 @@ class KernelParameters:
 
         Args:
             cosines: as `similarities` gives them.
-            has_one: bool (n, 2), see `Compared.has`.
-            has_other: bool (m, 2).
+            has_one: bool (n, 3), see `Compared.has`.
+            has_other: bool (m, 3).
         """
         kind = next(iter(cosines.values())).dtype
         alike = {}
@@ -202,5 +212,7 @@ def kernel_parts(rows: Compared, support: Compared, parameters: KernelParameters
 
 
 def _features(inputs: HeadInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The features of pictures or texts, and which rows have one."""
+    """The features of pictures, texts or titles, and which rows have one."""
+    if name == "title":
+        return inputs.titles, inputs.has_title
     return (inputs.images, inputs.has_picture) if name == "image" else (inputs.texts, inputs.has_text)

@@ -127,7 +127,8 @@ class Scoring:
                 if "text" in reads:
                     shared = memo if loaded.is_fine_tuned and len(passes) > 1 else None
                     texts = encoder.texts(rows, memo=shared)
-                inputs = [HeadInputs.of(rows.texts, view, encoder.has_picture, texts) for view in images]
+                titles = encoder.titles(rows) if "title" in reads else None
+                inputs = [HeadInputs.of(rows.texts, view, encoder.has_picture, texts, titles) for view in images]
                 for expert, found in self._apply_heads(number, inputs).items():
                     totals[expert] += found
                 unreadable |= encoder.unreadable

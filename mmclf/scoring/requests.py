@@ -142,6 +142,7 @@ def as_frame(
 def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, str]) -> Rows:
     """The rows of a request; what can't be read goes to `problems`."""
     texts: list[str] = []
+    titles: list[str] = []
     pictures: list[tuple[str, ...]] = []
     contents: dict[str, bytes] = {}
     text_values = [frame[column].tolist() for column in text_cols if column in frame.columns]
@@ -149,11 +150,13 @@ def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, s
     picture_values = [frame[column].tolist() for column in names]
     present = [column for column in text_cols if column in frame.columns]
     for row in range(len(frame)):
-        fields = []
+        fields, title = [], ""
         for column, values in zip(present, text_values, strict=True):
             value = values[row]
             if isinstance(value, str):
                 fields.append(value.encode("utf-8", "replace").decode("utf-8"))  # no half of a surrogate pair
+                if column == text_cols[0]:
+                    title = join_text(fields)
             elif not _is_missing(value):
                 problems.setdefault(row, f"row {row + 1}: {column}: found {value!r:.60}, but it should be a text")
         found = []
@@ -166,8 +169,11 @@ def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, s
                     continue
                 found.append(name)
         texts.append(join_text(fields))
+        titles.append(title)
         pictures.append(tuple(found))
-    return Rows([str(row) for row in range(len(frame))], texts, pictures, contents)
+    return Rows(
+        [str(row) for row in range(len(frame))], texts, pictures, contents, titles if len(text_cols) > 1 else None
+    )
 
 
 def _each(name: str, value: Any) -> Iterable[tuple[str, Any]]:

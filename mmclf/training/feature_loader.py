@@ -39,7 +39,8 @@ class TableFeatures:
         """
         images = self.images(EVAL) if "image" in reads else None
         texts = self.texts() if "text" in reads else None
-        return HeadInputs.of(self._rows.texts, images, self._has_picture, texts)
+        titles = self.encoder.titles(self._rows) if "title" in reads else None
+        return HeadInputs.of(self._rows.texts, images, self._has_picture, texts, titles)
 
     def texts(self) -> np.ndarray:
         """float32 (rows, text_dim); see `Encoder.texts`."""

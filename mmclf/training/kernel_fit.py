@@ -124,10 +124,12 @@ def most_exact_rows() -> int:
 
 def _parts(kernels: Sequence[str], rows: Compared) -> dict[str, list[str]]:
     """The kernels of each solution: of all of them, of those of texts and those of pictures alone."""
-    pictures, texts = bool(rows.has[:, 0].any()), bool(rows.has[:, 1].any())
+    pictures, texts, titles = (bool(has.any()) for has in rows.has.T)
     of_pictures = [name for name in KERNELS if name in OF_PICTURES & set(kernels) and pictures]
     of_texts = [name for name in KERNELS if name in OF_TEXTS & set(kernels) and texts]
-    product = "product" in kernels and bool(rows.has.all(axis=1).any())
+    if not titles:
+        of_texts = [name for name in of_texts if name != "title"]
+    product = "product" in kernels and bool(rows.pattern((True, True)).any())
     found: dict[str, list[str]] = {}
     if (of_pictures and of_texts) or product:
         found["both"] = [name for name in KERNELS if name in (*of_pictures, *of_texts, *["product"] * product)]
@@ -148,7 +150,7 @@ def _route(pattern: str, solved: dict[str, Solved], rows: Compared) -> str:
     likelihoods = {}
     for name in (own, "both"):
         each = solved[name]
-        alike = (rows.has[each.rows] == PATTERNS[pattern]).all(axis=1)
+        alike = rows.pattern(PATTERNS[pattern])[each.rows]
         if alike.sum() < ROUTE_ROWS:
             return own
         likelihoods[name] = float(each.log_likelihood[alike].mean())

@@ -144,6 +144,11 @@ def test_text_fields_are_joined_in_the_order_that_was_set(root):
     assert read(root, text_cols=["description", "title"]).rows.texts[0] == "soft red shoe"
 
 
+def test_the_first_text_field_is_kept_apart_where_there_are_several(root):
+    assert read(root).rows.titles == [title.strip() for title in read(root, text_cols=["title"]).rows.texts]
+    assert read(root, text_cols=["title"]).rows.titles is None
+
+
 def test_quoted_commas_and_line_breaks_belong_to_the_text(root):
     found = read(root, ("id", "title", "label"), [("a", "red, wide", "x"), ("b", 'a\n"b"', "y")])
     assert found.rows.texts == ["red, wide", 'a\n"b"']

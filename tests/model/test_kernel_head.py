@@ -54,7 +54,7 @@ def test_an_empty_texts_feature_counts_for_nothing(head):
 
 
 @pytest.mark.parametrize(
-    ("kernels", "gone"), [(["text", "words", "chars"], {"has_picture": False}), (["image"], {"strings": ""})]
+    ("kernels", "gone"), [(["text", "title", "words", "chars"], {"has_picture": False}), (["image"], {"strings": ""})]
 )
 def test_a_row_that_lost_a_part_is_judged_as_by_a_head_that_never_had_it(kernels, gone):
     """Trained where no row lacks anything, so that nothing is known of rows that do."""
@@ -64,7 +64,7 @@ def test_a_row_that_lost_a_part_is_judged_as_by_a_head_that_never_had_it(kernels
     if "has_picture" in gone:
         less = replace(others, has_picture=np.zeros(len(others), dtype=bool))
     else:
-        less = replace(others, strings=[""] * len(others))
+        less = replace(others, strings=[""] * len(others), has_title=np.zeros(len(others), dtype=bool))
     torch.testing.assert_close(both.probabilities(less), alone.probabilities(others), atol=1e-4, rtol=0)
 
 
@@ -104,7 +104,8 @@ def test_tensors_that_do_not_fit_are_refused(head):
 @pytest.mark.parametrize(
     ("kernels", "reads"),
     [
-        (KERNELS, ["image", "text"]),
+        (KERNELS, ["image", "text", "title"]),
+        (["title", "words"], ["title"]),
         (["words", "chars"], []),
         (["image", "words"], ["image"]),
         (["product"], ["image", "text"]),

@@ -63,6 +63,14 @@ def expected(bundle, catalog):
     return np.concatenate([part for _, part in Scoring(catalog.rows, models, config.data, config.infer, quiet=True)])
 
 
+def test_titles_are_what_a_table_would_give():
+    frame = pd.DataFrame({"title": [" red shoe", None, "NA"], "description": ["soft", "flat", ""]})
+    rows = requests._read(frame, ("title", "description"), {})
+    assert (rows.texts, rows.titles) == (["red shoe soft", "flat", ""], ["red shoe", "", ""])
+    assert requests._read(frame[["description"]], ("title", "description"), {}).titles == ["", "", ""]
+    assert requests._read(frame, ("title",), {}).titles is None
+
+
 def test_rows_are_scored_as_files_are(scorer, frame, expected):
     np.testing.assert_allclose(score(scorer, frame), expected, atol=1e-6)
 

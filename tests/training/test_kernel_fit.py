@@ -3,13 +3,14 @@
 .venv/bin/python -m pytest tests/training/test_kernel_fit.py
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from mmclf.config import KERNELS
 from mmclf.errors import TrainingError
-from mmclf.model.head_inputs import HeadInputs
 from mmclf.model.kernels import KernelParameters, Prepared, compare_by, learn_scaling
 from mmclf.training import kernel_fit as module
 from mmclf.training import kernel_solvers as solvers
@@ -106,9 +107,20 @@ def test_beyond_the_switch_landmarks_are_support_and_little_is_lost(monkeypatch)
 def test_a_kernel_that_tells_more_gets_more_weight():
     inputs, targets = draw_products(200, without=0.0)
     noise = np.random.default_rng(5).normal(size=inputs.texts.shape).astype(np.float32)
-    told = fit(HeadInputs(inputs.images, noise, inputs.has_picture, inputs.strings), targets, ["image", "text"])
+    told = fit(replace(inputs, texts=noise), targets, ["image", "text"])
     weights = told.head.solutions["both"].parameters.log_weights
     assert weights["image"] - weights["text"] > 1
+
+
+def test_a_title_tells_more_than_a_text_of_noise():
+    """As where a short title names the product and a long description praises it."""
+    inputs, targets = draw_products(200, without=0.0)
+    noise = np.random.default_rng(5).normal(size=inputs.texts.shape).astype(np.float32)
+    told = replace(inputs, texts=noise, titles=inputs.texts)
+    weights = fit(told, targets, ["image", "text", "title"]).head.solutions["both"].parameters.log_weights
+    assert weights["title"] - weights["text"] > 1
+    untitled = fit(replace(told, has_title=np.zeros(200, dtype=bool)), targets, ["image", "text", "title"]).head
+    assert "title" not in untitled.kernels
 
 
 def test_it_is_calibrated_on_rows_that_it_has_not_seen():
@@ -150,7 +162,7 @@ def test_where_no_row_has_a_picture_the_rest_is_used(has_text):
     inputs, targets = draw_products(60, without=0.0)
     nothing = np.zeros(60, dtype=bool)
     strings = inputs.strings if has_text else [""] * 60
-    bare = HeadInputs(inputs.images, inputs.texts, nothing, strings)
+    bare = replace(inputs, has_picture=nothing, strings=strings, has_title=np.full(60, has_text))
     if has_text:
         assert fit(bare, targets).head.routes == {"both": "text", "text": "text"}
         return
@@ -171,6 +183,7 @@ def test_little_memory_means_fewer_landmarks(monkeypatch):
     inputs, targets = draw_products(120, without=0.0)
     strings = [text if row == 0 else "" for row, text in enumerate(inputs.strings)]
     monkeypatch.setattr(module, "most_exact_rows", lambda: 60)
-    head = fit(HeadInputs(inputs.images, inputs.texts, inputs.has_picture, strings), targets).head
+    has_title = np.array([bool(text) for text in strings])
+    head = fit(replace(inputs, strings=strings, has_title=has_title), targets).head
     assert len(head.support) == 60
     assert torch.isfinite(head.probabilities(inputs)).all()
