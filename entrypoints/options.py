@@ -7,6 +7,7 @@ HELP = {
     "images": "the folder of pictures, named <id>.jpg or <id>_1.jpg",
     "config": "the YAML file with the configuration",
     "overrides": 'changes to it, as "train.epochs=3 data.img_size=336"',
+    "budget": "time to keep to, as 90s, 30m or 2h (default: what the machine suggests)",
     "fold": "`all`, or the number of one fold",
     "stage1_run": "id of a stage-1 run",
     "runs": "ids of runs, separated by commas (default: all that fit)",

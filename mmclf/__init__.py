@@ -1,8 +1,7 @@
 """mmclf: classify products from pictures and text, with every experiment on record.
 
     import mmclf
-    run = mmclf.stage1("train.csv", images="images/", overrides={"train.epochs": 3})
-    run.figures, run.out_of_fold
+    mmclf.fit("train.csv", images="images/")
     model = mmclf.load("models:/mmclf@champion")
     model.predict(frame)
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from .errors import MmclfError
     from .workflows.batch import batch
     from .workflows.ensemble import ensemble
+    from .workflows.fit import fit
     from .workflows.infer import infer
     from .workflows.loaded_model import load
     from .workflows.register import register
@@ -27,6 +27,7 @@ __all__ = [
     "__version__",
     "batch",
     "ensemble",
+    "fit",
     "infer",
     "load",
     "register",

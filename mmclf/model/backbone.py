@@ -86,7 +86,8 @@ class Backbone(nn.Module):
     @property
     def spec(self) -> BackboneSpec:
         """What can be known of it without loading it."""
-        return BackboneSpec(self.identity, self.transform, tokenizer_digest(self.tokenizer, self.identity.name))
+        digest = tokenizer_digest(self.tokenizer, self.identity.name)
+        return BackboneSpec(self.identity, self.transform, digest, self._context()[0])
 
     @property
     def cuts_text(self) -> bool:

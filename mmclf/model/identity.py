@@ -44,11 +44,19 @@ class BackboneIdentity:
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """Identity, transform of the pictures, and a digest of what decides how texts become tokens."""
+    """What is known of a backbone without loading it.
+
+    Attributes:
+        identity: see there.
+        transform: of the pictures.
+        tokenizer: digest of what decides how texts become tokens.
+        most_tokens: that its text tower reads.
+    """
 
     identity: BackboneIdentity
     transform: Transform
     tokenizer: str
+    most_tokens: int
 
 
 def recall(cache: Cache, name: str, pretrained: str | None, img_size: int) -> BackboneSpec | None:

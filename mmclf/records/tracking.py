@@ -268,11 +268,27 @@ def log_facts(tags: Mapping[Tag, str], metrics: Mapping[str, float]) -> None:
 
 
 @contextlib.contextmanager
+def record_several(stage: str, name: str, tags: Mapping[Tag, str]) -> Iterator[Run]:
+    """The run of a job that runs others: those recorded within the block become its children."""
+    with _start_run(name) as active:
+        _set_tags({Tag.STAGE: stage, Tag.GIT_DIRTY: _git_dirty()} | dict(tags))
+        _holders.append(active.info.run_id)
+        try:
+            yield active
+        finally:
+            _holders.pop()
+
+
+# runs of which those started now become children
+_holders: list[str] = []
+
+
+@contextlib.contextmanager
 def _start_run(name: str) -> Iterator[Run]:
     before = mlflow.active_run()
-    if before is not None:
+    if before is not None and before.info.run_id not in _holders:
         raise RunError(f"MLflow: run {before.info.run_id} is active here; end it first, by mlflow.end_run()")
-    with mlflow.start_run(run_name=name, log_system_metrics=True) as active:
+    with mlflow.start_run(run_name=name, nested=before is not None, log_system_metrics=before is None) as active:
         _set_tags({Tag.RUN_NAME: name})  # a run that `mlflow run` made has a random name
         try:
             yield active

@@ -33,7 +33,7 @@ class Tag(Word):
 
     STAGE = (
         "stage",
-        "the job: stage1, stage2, fusion, infer, ensemble, register, batch or demo; of a version, the model's",
+        "the job: fit, stage1, stage2, fusion, infer, ensemble, register, batch or demo; of a version, the model's",
     )
     ROLE = (
         "role",
@@ -65,11 +65,12 @@ class Tag(Word):
     VERSION = "version", "number of the version that register made"
     VERDICT = "verdict", "what register said of a version beside the champion"
     DEMO = "demo", "of a version: true where the demo registered it, so that a real run takes its place"
+    BUDGET = "budget", "time that fit was given, as it was asked for; empty where it wasn't"
     ERROR = "error", "why a run failed"
     # MLflow's own
     NOTE = "mlflow.note.content", "description of the run, Markdown"
     RUN_NAME = "mlflow.runName", "name of the run"
-    PARENT = "mlflow.parentRunId", "the run of the stage that a fold belongs to"
+    PARENT = "mlflow.parentRunId", "the run of the stage that a fold belongs to, or of the fit that a stage does"
     COMMIT = "mlflow.source.git.commit", "commit of the code"
 
 
@@ -104,6 +105,7 @@ class Metric(Word):
     ROWS = "rows", "rows that were scored"
     FAILED_ROWS = "failed_rows", "rows that could not be scored"
     SECONDS = "seconds", "time that the job took"
+    ESTIMATE = "estimated_seconds", "time that fit expected to take, before it began"
     START_SECONDS = "start_seconds", "time until Spark had started"
     SPEED = "speed/rows_per_second", "rows a second"
     WAIT = "speed/data_wait", "share of the time spent waiting for data"

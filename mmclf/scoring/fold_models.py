@@ -190,7 +190,8 @@ class _PassTowers:
         identity = checkpoint.meta.backbone
         if checkpoint.has_towers:
             transform = replace(checkpoint.meta.transform, img_size=chosen.img_size)
-            return BackboneSpec(identity, transform, tokenizer="")  # nothing is kept of it that it would tell apart
+            # nothing is kept of it that the digest would tell apart, and its texts are as long as they were
+            return BackboneSpec(identity, transform, tokenizer="", most_tokens=chosen.max_len)
         if cache is None:
             return self.load().spec
         return find_spec(cache, (identity.name, identity.pretrained or None, chosen.img_size), self.load, identity)

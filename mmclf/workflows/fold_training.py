@@ -40,6 +40,7 @@ class StageJob:
             fold was trained here; None where the folds' models are served, averaged.
         facts: metrics of the parent run, asked for after the folds.
         world: the processes that train together; only the main one records.
+        terse: say a line a fold, not an epoch.
     """
 
     stage: str
@@ -52,6 +53,7 @@ class StageJob:
     facts: Callable[[], dict[str, float]]
     train_all: Callable[[Path], None] | None = None
     world: World = field(default_factory=World)
+    terse: bool = False
 
 
 def train_folds(job: StageJob) -> StageRun:
@@ -76,10 +78,13 @@ def train_folds(job: StageJob) -> StageRun:
             with record.fold(fold) if record else contextlib.nullcontext() as fold_record:
                 outcome = job.train(fold, checkpoint, _reporter(job, fold_record))
                 if fold_record:
+                    if job.terse:
+                        _say_fold(job.stage, fold_record)
                     fold_record.finish(checkpoint, outcome.table, outcome.unreadable)
                     shutil.rmtree(checkpoint)  # the run has it now
             unreadable.update(outcome.unreadable)
         if record and job.train_all and list(job.chosen) == job.split.numbers:
+            say(f"{job.stage}: once more with all {len(job.split.catalog):,} rows, which is what is served")
             with record.all_rows(scratch / ALL_ROWS):
                 job.train_all(scratch / ALL_ROWS)
         if record is None:
@@ -100,6 +105,13 @@ def _reached(figures: Mapping[str, Any]) -> str:
     )
 
 
+def _say_fold(stage: str, record: tracking.FoldRecord) -> None:
+    best = max(record.results, key=lambda r: (r.val_top1, -r.epoch))
+    of = f", best of {len(record.results)} epochs" if len(record.results) > 1 else ""
+    seconds = clock(sum(r.seconds for r in record.results))
+    say(f"{stage} fold {record.fold}: val top-1 {best.val_top1:.4f}, top-3 {best.val_top3:.4f}{of}, {seconds}")
+
+
 def _reporter(job: StageJob, record: tracking.FoldRecord | None) -> Report:
     """Record each epoch, and say it in one line."""
 
@@ -107,6 +119,8 @@ def _reporter(job: StageJob, record: tracking.FoldRecord | None) -> Report:
         if record is None:
             return
         record.epoch(r)
+        if job.terse:
+            return
         place = f"{job.stage} fold {record.fold}"
         reached = f"loss {r.train_loss:.4f}, val top-1 {r.val_top1:.4f}, top-3 {r.val_top3:.4f}"
         if job.config.model.head == "kernel":

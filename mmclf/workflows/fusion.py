@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 HEADER = ["member", "weight", "top-1", "top-3", "loss", "calibration error"]
 
 
-def fuse(run_ids: Sequence[str]) -> StageRun:
+def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     """Pool finished stage runs; the figures are those of rows that the weights weren't fitted on.
 
     Args:
         run_ids: of runs of stage1 and stage2 on the same rows and folds. One alone is scaled by its temperature.
+        quiet: say nothing.
 
     Returns:
         A run with an out-of-fold matrix of its own, which `register` and `infer` take.
@@ -52,7 +53,8 @@ def fuse(run_ids: Sequence[str]) -> StageRun:
     names = [each.name for each in members]
     reached = figures_of(table)
     lines = _compare(names, pool.weights, [figures_of(each) for each in tables], reached)
-    say(aligned(HEADER, lines))
+    if not quiet:
+        say(aligned(HEADER, lines))
     tags = {
         Tag.SOURCE_RUN: ",".join(meta.runs),
         Tag.WEIGHTS_OF_RUNS: ",".join(f"{weight:g}" for weight in meta.weights),

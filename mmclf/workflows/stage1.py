@@ -47,10 +47,21 @@ def stage1(
     from .tables import choose_folds, read_split
 
     split = read_split(table, images, settings)
-    return _train(settings, split, choose_folds(split, fold))
+    return train_heads(settings, split, choose_folds(split, fold))
 
 
-def _train(config: Config, split: "Split", chosen: list[int]) -> StageRun:
+def train_heads(config: Config, split: "Split", chosen: list[int], *, terse: bool = False) -> StageRun:
+    """Stage 1 on a table that was read before.
+
+    Args:
+        config: resolved, of stage 1.
+        split: the catalogue and its folds.
+        chosen: numbers of the folds that are trained.
+        terse: say a line a fold, not an epoch.
+
+    Raises:
+        MmclfError: see `stage1`.
+    """
     from ..model.checkpoint import build_head
     from ..model.classifier import HeadModel
     from ..model.frozen_encoder import Encoder
@@ -103,9 +114,12 @@ def _train(config: Config, split: "Split", chosen: list[int]) -> StageRun:
 
     tags = {Tag.PRECISION: precision.name, Tag.DEVICE: device.type}
     if config.model.head == "mlp":
-        return train_folds(StageJob("stage1", config, split, chosen, backbone.spec, train_mlp, tags, facts))
+        job = StageJob("stage1", config, split, chosen, backbone.spec, train_mlp, tags, facts, terse=terse)
+        return train_folds(job)
     from ..training.solved_folds import SolvedFolds
 
     solved = SolvedFolds(split, config, features, backbone.spec)
-    job = StageJob("stage1", config, split, chosen, backbone.spec, solved.solve, tags, facts, solved.solve_all)
-    return train_folds(job)
+    all_rows = solved.solve_all
+    return train_folds(
+        StageJob("stage1", config, split, chosen, backbone.spec, solved.solve, tags, facts, all_rows, terse=terse)
+    )

@@ -1,0 +1,33 @@
+"""The one command: train what suits the table and the machine, fuse it, register the best.
+
+    python -m entrypoints.fit --csv train.csv --images images/
+
+A CPU fine-tunes only where `--budget` has room for it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import mmclf
+
+from .common import run
+
+DEFAULTS = {"csv": None, "images": None, "overrides": "", "budget": "", "name": "mmclf"}
+
+
+def fit(options: argparse.Namespace) -> dict[str, Any]:
+    """Train, fuse and register; returns the headline figures."""
+    return mmclf.fit(
+        options.csv, images=options.images, overrides=options.overrides, budget=options.budget, name=options.name
+    ).figures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return run(fit, "Train what suits the table and the machine, fuse it, and register the best.", DEFAULTS, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,291 @@
+"""The one command: from a table and a folder of pictures to a registered model."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..config import Config, Overrides, resolve_config
+from ..errors import ConfigError
+from ..records.vocabulary import DEFAULT_NAME, Metric, Tag
+from ..runtime import environment
+from ..runtime.progress import aligned, clock, say
+from ..runtime.speed import Ledger
+from . import plan
+from .results import Registration
+
+if TYPE_CHECKING:
+    from ..data.catalog import Catalog
+    from ..data.folds import Split
+    from ..data.table import TableLike
+    from ..runtime.machine import Machine
+    from ..store.cache import Cache
+    from .plan import Step
+    from .results import StageRun
+
+MEMBERS = ["member", "weight", "top-1", "top-3", "loss", "calibration error", "time"]
+PLAN = ["step", "time", "how, or why not"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A finished step.
+
+    Attributes:
+        step: what was planned.
+        run: of the stage.
+        seconds: that it took.
+    """
+
+    step: "Step"
+    run: "StageRun"
+    seconds: float
+
+
+def fit(
+    table: "TableLike",
+    *,
+    images: str | Path,
+    overrides: Overrides = "",
+    budget: str | float | None = None,
+    name: str = DEFAULT_NAME,
+) -> Registration:
+    """Train what suits the table and the machine, fuse it by learned weights, and register the best.
+
+    The members are a kernel head and an MLP head on frozen features and, where there is a GPU or the budget has room
+    for it, fine-tuned towers: runs of stage1 and stage2 like any other, below the run of this.
+
+    Args:
+        table: a CSV with a header, or a data frame: an id, texts and a label for each row.
+        images: the folder of pictures, named `<id>.jpg` or `<id>_1.jpg`.
+        overrides: of all members: `data.*`, `infer.*`, `model.name`, `model.pretrained`, `train.amp`, `train.folds`
+            and `train.seed`, as `"data.groups_csv=groups.csv"` or a mapping.
+        budget: `"30m"`, `"2h"` or seconds. The heads are always made; fine-tuning, which a CPU leaves out unless it
+            is asked for by this, only if it is expected to end in time.
+        name: of the registered model.
+
+    Returns:
+        The registered version; `figures` has the estimates and what was reached.
+
+    Raises:
+        MmclfError: what is given can't be used; the message says what and where.
+    """
+    start = time.monotonic()
+    given = plan.shared_changes(overrides)
+    seconds = plan.parse_budget(budget)
+    if environment.WORLD_SIZE.integer() > 1:
+        raise ConfigError("fit needs one process only: start it without torchrun; stage 2 runs on several")
+    from ..records import runs, tracking
+    from ..records.card import markdown_table
+    from ..runtime.machine import find_machine
+    from .tables import read_split
+
+    machine = find_machine()
+    changes, why = plan.choose_backbone(machine, given)
+    config = resolve_config(plan.CONFIGS[plan.KERNEL_HEAD], changes)
+    say(f"fit: {machine}")
+    split = read_split(table, images, config)
+    runs.connect()
+    preparation = _prepare(config, split.catalog, will_fine_tune=seconds is not None or machine.device == "cuda")
+    config = preparation.config
+    shared = changes | {"data.max_len": config.data.max_len, "data.multi_image_mode": config.data.multi_image_mode}
+    said = f"{config.model.name}{f' ({config.model.pretrained})' if config.model.pretrained else ''}: {why}"
+    say(f"fit: backbone {said}; {config.data.max_len} tokens of a text")
+    steps = _plan(preparation, split, machine, None if seconds is None else seconds - (time.monotonic() - start))
+    expected = time.monotonic() - start + preparation.encoding + sum(s.seconds for s in steps if s.is_taken)
+    rows = [["features", f"about {clock(preparation.encoding)}", preparation.note], *plan.describe(steps)]
+    rows.append(["together", f"about {clock(expected + plan.OVERHEAD)}", plan.budget_note(seconds, expected)])
+    say(aligned(PLAN, rows))
+    tags = {Tag.BUDGET: str(budget or ""), Tag.BACKBONE: said, Tag.DEVICE: machine.device}
+    with tracking.record_several("fit", f"fit {split.catalog.name}", tags):
+        found = _train(steps, shared, split, table, images, None if seconds is None else start + seconds)
+        registration, lines, gain = _conclude(found, name)
+        text = [f"**{registration.model}**: {registration.figures['verdict']}", "", *markdown_table(MEMBERS, lines), ""]
+        tracking.describe("\n".join([*text, gain, "", *markdown_table(PLAN, rows)]))
+        figures: dict[str, float] = {
+            Metric.SECONDS: time.monotonic() - start,
+            Metric.ESTIMATE: expected + plan.OVERHEAD,
+            registration.figures["metric"]: registration.figures["value"],
+        }
+        tracking.log_facts({Tag.VERDICT: registration.figures["verdict"]}, figures)
+    taken = clock(time.monotonic() - start)
+    model = "" if name == DEFAULT_NAME else f" -P model=models:/{name}@champion"
+    say(
+        f"fit: {registration.model} after {taken}\n"
+        f"next: mlflow run . -e infer --env-manager local -P csv=new.csv -P images=images/{model}"
+    )
+    return Registration(
+        registration.run_id,
+        registration.figures | {"members": len(found), "seconds": round(time.monotonic() - start, 1)},
+        registration.model,
+    )
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is known once the first rows went through the towers.
+
+    Attributes:
+        config: of the kernel head, with the length of the texts.
+        encoding: seconds that the features of the table will take.
+        seconds_a_row: that a row's features take where they have to be computed.
+        note: of the features, for people.
+    """
+
+    config: Config
+    encoding: float
+    seconds_a_row: float
+    note: str
+
+
+def _prepare(config: Config, catalog: "Catalog", *, will_fine_tune: bool) -> Preparation:
+    """Encode a few rows, which are kept, and see how long it takes.
+
+    Args:
+        config: of the kernel head.
+        catalog: the table.
+        will_fine_tune: it may come to that, so the towers' speed is wanted even where all features are known.
+    """
+    from ..model.frozen_encoder import Encoder
+    from ..model.towers import LazyBackbone
+    from ..runtime.device import allow_tf32, encoding_batch, pick_device, pick_precision
+    from ..store.cache import open_cache
+
+    device = pick_device()
+    allow_tf32(device)
+    cache = open_cache()
+    backbone = LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)
+    most = min(plan.MOST_TOKENS, backbone.spec.most_tokens)
+    data = config.data
+    if "max_len" not in data.model_fields_set:
+        data = data.model_copy(update={"max_len": most})
+        config = config.model_copy(update={"data": data})
+    size = encoding_batch(device)
+    drawn = np.random.default_rng(0).permutation(len(catalog))[: 2 * size]
+    parts = [catalog.rows.take(drawn[:size]), catalog.rows.take(drawn[-size:])]
+    precision = pick_precision(device, config.train.amp)
+
+    def measure(store: "Cache | None") -> "Ledger":
+        ledger = Ledger()
+        for part in parts:  # the first batch loads the towers and is slow
+            ledger = Ledger()
+            encoder = Encoder(backbone, data, precision=precision, device=device, cache=store, quiet=True)
+            encoder.images(part)
+            encoder.texts(part)
+            ledger.add(encoder.ledger)
+        return ledger
+
+    found = measure(cache)
+    encoding = found.seconds / len(parts[1]) * max(len(catalog) - len(drawn), 0)
+    pictures = sum(len(names) for names in catalog.rows.pictures)
+    if found.computed:
+        note = f"{pictures:,} pictures, {len(catalog):,} texts; {len(parts[1]) / found.seconds:.0f} rows/s"
+    else:
+        note = "in the cache"
+    alone = found if found.computed and not found.reused else measure(None) if will_fine_tune else Ledger()
+    return Preparation(config, encoding, alone.seconds / len(parts[1]), note)
+
+
+def _plan(preparation: Preparation, split: "Split", machine: "Machine", left: float | None) -> list["Step"]:
+    """What is trained; `left` are seconds of the budget."""
+    from ..training.kernel_fit import most_exact_rows
+
+    rows, folds = len(split.catalog), len(split.numbers)
+    steps = [plan.kernel_step(rows, folds, machine, most_exact_rows()), plan.mlp_step(rows, folds, machine)]
+    if left is not None:
+        left -= preparation.encoding + sum(step.seconds for step in steps) + plan.OVERHEAD
+    epochs = resolve_config(plan.CONFIGS[plan.FINE_TUNING]).train.epochs
+    return [*steps, plan.fine_tuning_step(rows, folds, epochs, preparation.seconds_a_row, machine, left)]
+
+
+def _train(
+    steps: list["Step"],
+    shared: dict[str, Any],
+    split: "Split",
+    table: "TableLike",
+    images: str | Path,
+    ends: float | None,
+) -> list[Member]:
+    """Take the steps; one that no longer fits the budget is left out after all.
+
+    Args:
+        steps: in their order.
+        shared: changes to all of them.
+        split: the catalogue and its folds.
+        table: that it was read from.
+        images: the folder.
+        ends: when the budget does, on the monotonic clock; None without one.
+    """
+    from .stage1 import train_heads
+    from .stage2 import stage2
+
+    found: list[Member] = []
+    for step in steps:
+        start = time.monotonic()
+        if not step.is_taken:
+            continue
+        if step.name == plan.FINE_TUNING:
+            if ends is not None and start + step.seconds + plan.OVERHEAD > ends:
+                say(f"fit: {step.name} is left out: about {clock(step.seconds)}, and the budget ends before")
+                continue
+            say(f"fit: {step.name}, {step.config}")
+            of_heads = next(each.run for each in found if each.step.name == plan.MLP_HEAD)
+            run = stage2(
+                table,
+                images=images,
+                config=step.config,
+                overrides=shared | step.changes,
+                stage1_run=of_heads.run_id,
+            )
+        else:
+            say(f"fit: {step.name}, {step.config}")
+            config = resolve_config(step.config, shared | step.changes)
+            run = train_heads(config, split, split.numbers, terse=True)
+        found.append(Member(step, run, time.monotonic() - start))
+    return found
+
+
+def _conclude(members: list[Member], name: str) -> tuple[Registration, list[list[str]], str]:
+    """Fuse and register; returns what was registered, a line of MEMBERS each, and what the fusion adds."""
+    from ..evaluation.comparison import TOP1, compare
+    from ..evaluation.crossvalidation import figures_of
+    from ..evaluation.probabilities import read_table
+    from ..records.fusion import FusionMeta
+    from ..records.runs import artifact_path, connect, get_run
+    from ..records.vocabulary import Artifact
+    from .fusion import fuse
+    from .register import register
+
+    start = time.monotonic()
+    fusion = fuse([each.run.run_id for each in members], quiet=True)
+    client = connect()
+    runs = {run_id: get_run(client, run_id) for run_id in [fusion.run_id, *(m.run.run_id for m in members)]}
+    tables = {run_id: read_table(artifact_path(run, Artifact.OOF)) for run_id, run in runs.items()}
+    pool = FusionMeta.model_validate_json(artifact_path(runs[fusion.run_id], Artifact.POOL).read_bytes())
+    weights = dict(zip(pool.runs, pool.weights, strict=True))
+
+    def line(label: str, weight: str, run_id: str, seconds: float) -> list[str]:
+        f = figures_of(tables[run_id])
+        return [
+            label,
+            weight,
+            f.top1,
+            f"{f.top3_mean:.4f}",
+            f"{f.loss:.4f}",
+            f"{f.calibration_error:.4f}",
+            clock(seconds),
+        ]
+
+    lines = []
+    for each in members:
+        weight = weights.get(each.run.run_id, 0.0)
+        lines.append(line(each.step.name, f"{weight:.2f}" if weight else "left out", each.run.run_id, each.seconds))
+    lines.append(line("together", "", fusion.run_id, time.monotonic() - start))
+    best = max(members, key=lambda each: each.run.figures["cv_top1_mean"])
+    gain = compare(tables[fusion.run_id], tables[best.run.run_id], TOP1)
+    said = f"together against the {best.step.name} alone: {gain}"
+    say(f"{aligned(MEMBERS, lines)}\n{said}")
+    registration = register(runs=[fusion.run_id, *(each.run.run_id for each in members)], name=name)
+    return registration, lines, said

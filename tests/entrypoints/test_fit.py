@@ -1,0 +1,157 @@
+"""The one command: from a table to a registered model.
+
+.venv/bin/python -m pytest tests/entrypoints/test_fit.py
+"""
+
+import shutil
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+import mmclf
+from entrypoints import fit, infer
+from mmclf.data.catalog import match_pictures
+from mmclf.evaluation.probabilities import read_table
+from mmclf.records.fusion import FusionMeta
+from mmclf.records.runs import artifact_path
+from mmclf.workflows import plan
+from tests.serving import matrix
+from tests.stages import Project, call
+from tests.stores import mlflow_store
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, shop, tree) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    with mlflow_store(folder):
+        yield Project(folder, shop, tree)
+
+
+@pytest.fixture(scope="module")
+def shared(tree) -> str:
+    """What the tiny CLIP needs."""
+    data = " ".join(f"data.{key}={value}" for key, value in tree["data"].items())
+    return f"model.name={tree['model']['name']} train.folds=2 {data}"
+
+
+@pytest.fixture(scope="module")
+def fitted(project, shared) -> tuple[dict, str]:
+    return call(fit, *project.train, "--overrides", shared)
+
+
+@pytest.fixture(scope="module")
+def runs(project, fitted) -> list:
+    """All of the store, the oldest first."""
+    return mlflow.search_runs(search_all_experiments=True, output_format="list", order_by=["start_time ASC"])
+
+
+def test_it_ends_with_a_registered_champion(project, fitted):
+    figures, said = fitted
+    assert figures["model"] == "models:/mmclf/1"
+    assert (figures["verdict"], figures["members"]) == ("champion", 2)
+    best = project.client.get_run(figures["run_id"])
+    assert best.data.metrics["cv/top1_mean"] == pytest.approx(figures["value"], abs=1e-4)
+    assert "next: mlflow run . -e infer" in said
+
+
+def test_it_says_what_it_will_do_and_how_long_it_takes_before_it_does(fitted):
+    said = fitted[1].splitlines()
+    plan_starts = next(i for i, line in enumerate(said) if line.startswith("step "))
+    training_starts = next(i for i, line in enumerate(said) if line.startswith("stage1 fold"))
+    assert plan_starts < training_starts
+    names = [line.split("  ")[0] for line in said[plan_starts + 1 : plan_starts + 6]]
+    assert names == ["features", "kernel head", "MLP head", "fine-tuning", "together"]
+    assert "left out: there is no GPU" in said[plan_starts + 4] or "there is a GPU" in said[plan_starts + 4]
+    assert any("no GPU" in line or "GiB" in line for line in said[:plan_starts])
+
+
+def test_it_says_what_each_member_reached_and_what_the_fusion_adds(fitted):
+    said = fitted[1]
+    for line in ("member ", "kernel head", "MLP head", "together "):
+        assert f"\n{line}" in said
+    assert "head alone: " in said
+    assert "paired bootstrap" in said
+
+
+def test_the_stages_are_runs_below_its_own(fitted, runs):
+    (parent,) = [run for run in runs if run.data.tags.get("stage") == "fit"]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert [run.data.tags["stage"] for run in children] == ["stage1", "stage1", "fusion", "register"]
+    assert all(run.info.status == "FINISHED" for run in runs)
+    note = parent.data.tags["mlflow.note.content"]
+    assert "**models:/mmclf/1**" in note
+    assert "| kernel head&emsp; |" in note
+    assert parent.data.metrics["seconds"] > 0
+    assert parent.data.metrics["estimated_seconds"] > 0
+    heads = {run.data.params["cfg/model.head"]: run for run in children if run.data.tags["stage"] == "stage1"}
+    assert set(heads) == {"kernel", "mlp"}
+    assert heads["mlp"].data.params["cfg/train.batch_size"] == "32"
+    assert {run.data.params["cfg/data.multi_image_mode"] for run in heads.values()} == {"mean_pool"}
+
+
+def test_the_fusion_is_of_its_members(fitted, runs):
+    (fusion,) = [run for run in runs if run.data.tags.get("stage") == "fusion"]
+    pool = FusionMeta.model_validate_json(artifact_path(fusion, "pool.json").read_bytes())
+    members = {run.info.run_id for run in runs if run.data.tags.get("stage") == "stage1"}
+    assert set(pool.runs) <= members
+
+
+def test_what_is_registered_scores(project, fitted, shop):
+    figures, _ = call(infer, *project.test)
+    table = read_table(artifact_path(project.client.get_run(figures["run_id"]), "probabilities.parquet"))
+    model = mmclf.load("models:/mmclf@champion")
+    frame = pd.read_csv(shop.test_csv, dtype=str, keep_default_na=False)
+    names = match_pictures(shop.images, list(frame["id"]))
+    frame["image"] = [[(shop.images / name).read_bytes() for name in found] or None for found in names]
+    found = matrix(model.predict(frame, top_k=len(model.classes)), model.classes)
+    np.testing.assert_allclose(found, table.probabilities, atol=1e-5)
+
+
+def test_a_budget_with_room_fine_tunes_too(project, shared):
+    """From Python, from a data frame."""
+    frame = pd.read_csv(project.shop.train_csv, dtype=str, keep_default_na=False)
+    found = mmclf.fit(frame, images=project.shop.images, overrides=shared, budget="2h", name="tuned")
+    assert found.figures["members"] == 3
+    assert found.model == "models:/tuned/1"
+
+
+@pytest.mark.parametrize("when", ["planned", "begun"])
+def test_a_budget_is_kept(project, shared, monkeypatch, when):
+    """Whether it is seen beforehand, or only when the heads took longer than they should."""
+    if when == "begun":
+        monkeypatch.setattr(plan, "fine_tuning_step", lambda *_: plan.Step(plan.FINE_TUNING, "x.yaml", {}, 1e6, "why"))
+    budget = "90s" if when == "begun" else "1s"
+    figures, said = call(fit, *project.train, "--overrides", shared, "--budget", budget, "--name", when)
+    assert figures["members"] == 2
+    assert ("fine-tuning is left out: about" if when == "begun" else "more than the budget leaves") in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--budget", "soon"], "budget: found 'soon'; give a time, as 90s, 30m or 2h"),
+        (["--overrides", "train.epochs=3"], "overrides: train.epochs: fit decides this itself"),
+        (["--overrides", "data.label_col=kind"], "'kind'"),
+    ],
+)
+def test_mistakes_are_sentences_and_leave_no_run(project, options, said):
+    before = len(mlflow.search_runs(search_all_experiments=True, output_format="list"))
+    assert said in call(fit, *project.train, *options, fails=True)
+    assert len(mlflow.search_runs(search_all_experiments=True, output_format="list")) == before
+
+
+def test_it_is_failed_with_the_reason_where_a_step_fails(project, shared):
+    pictures = project.folder / "broken"
+    shutil.copytree(project.shop.images, pictures)
+    min(pictures.iterdir()).write_bytes(b"no picture")
+    options = ["--csv", str(project.shop.train_csv), "--images", str(pictures)]
+    said = call(fit, *options, "--overrides", f"{shared} data.on_bad_image=error", "--name", "broken", fails=True)
+    assert "data.on_bad_image" in said
+    newest = mlflow.search_runs(
+        search_all_experiments=True,
+        output_format="list",
+        filter_string="attributes.status = 'FAILED' and tags.stage = 'fit'",
+    )[0]
+    assert "PictureError" in newest.data.tags["error"]
