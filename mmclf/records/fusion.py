@@ -82,7 +82,7 @@ class FusionMember:
     @property
     def name(self) -> str:
         """For people."""
-        head = "MLP" if self.mixture.config.model.head == "mlp" else "kernel head"
+        head = {"mlp": "MLP", "kernel": "kernel head", "zero-shot": "zero-shot"}[self.mixture.config.model.head]
         return f"{self.run.data.tags[Tag.STAGE]}, {head}, {self.run_id[:12]}"
 
 

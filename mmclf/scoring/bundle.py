@@ -168,5 +168,5 @@ def _without_paths(config: Config) -> Config:
     """The configuration without paths of the machine that it was trained on."""
     tree = config.model_dump(mode="json")
     tree["model"] |= {"name": LOCAL_DIR + BACKBONE, "pretrained": None}
-    tree["data"] |= {"groups_csv": None}
+    tree["data"] |= {"groups_csv": None, "classes_csv": None}
     return Config.model_validate_json(json.dumps(tree))
