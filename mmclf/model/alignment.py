@@ -39,6 +39,11 @@ class Alignment:
         """The higher one; nan where neither is known."""
         return float(np.fmax(self.own, self.named))
 
+    @property
+    def names_tell(self) -> bool:
+        """Whether the classes' texts say something of the pictures."""
+        return self.named >= LEAST_Z
+
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors (n, d) brought to length 1, float32; those of length 0 stay."""

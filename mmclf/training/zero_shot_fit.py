@@ -39,13 +39,13 @@ class PlainFigures:
     Attributes:
         top1, top3: by the pictures, of the rows that have one.
         text_top1: by the texts, of the rows that have one.
-        alignment: z-score; see model/alignment.py.
+        alignment: of the towers.
     """
 
     top1: float
     top3: float
     text_top1: float
-    alignment: float
+    alignment: Alignment
 
 
 class ZeroShotSolver:
@@ -122,7 +122,7 @@ class ZeroShotSolver:
             for number, (cosines, has, k) in enumerate(asked):
                 hits[number] += is_in_top_k(cosines[has], targets[has], k).sum(), has.sum()
         top1, top3, text_top1 = (float(right / rows) if rows else float("nan") for right, rows in hits)
-        return PlainFigures(top1, top3, text_top1, alignment.z)
+        return PlainFigures(top1, top3, text_top1, alignment)
 
 
 def fit_scales(cosines: np.ndarray, targets: np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -126,11 +126,13 @@ def _start_of(found: "PlainFigures", split: "Split") -> dict[str, float]:
         Metric.ZERO_SHOT_TOP1: found.top1,
         Metric.ZERO_SHOT_TOP3: found.top3,
         Metric.ZERO_SHOT_TEXT_TOP1: found.text_top1,
-        Metric.ZERO_SHOT_ALIGNMENT: found.alignment,
+        Metric.ZERO_SHOT_ALIGNMENT: found.alignment.z,
     }
     known = {str(name): value for name, value in figures.items() if not math.isnan(value)}
     texts = f", the texts {found.text_top1:.4f}" if Metric.ZERO_SHOT_TEXT_TOP1 in known else ""
     say(f"stage1: by the classes' names, nothing fitted, the pictures reach top-1 {found.top1:.4f}{texts}")
+    if not found.alignment.names_tell:
+        say("warning: the classes' names say next to nothing of the pictures; give better ones by data.classes_csv")
     added = split.catalog.classes_without_rows
     if len(added) == 1:
         say(f"note: no row has the label {added[0]!r}, which is found by its name alone")

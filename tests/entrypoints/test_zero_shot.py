@@ -4,6 +4,7 @@
 """
 
 import copy
+import json
 
 import mlflow
 import numpy as np
@@ -84,6 +85,17 @@ def trained(project, call) -> tuple[dict, str]:
 
 
 @pytest.fixture(scope="module")
+def kernel(project, call) -> str:
+    """A run that knows only the classes that have rows."""
+    return call("stage1", *project.train, *project.config("kernel"))[0]["run_id"]
+
+
+@pytest.fixture(scope="module")
+def fused(project, call, trained, kernel) -> tuple[dict, str]:
+    return call("ensemble", "--runs", f"{kernel},{trained[0]['run_id']}")
+
+
+@pytest.fixture(scope="module")
 def client(project):
     return mlflow.MlflowClient()
 
@@ -159,6 +171,17 @@ def test_names_are_what_decides(project, call, client, trained):
     assert client.get_run(figures["run_id"]).data.metrics["zero_shot/top1"] < named
 
 
+def test_names_that_say_nothing_are_warned_of(project, call, trained, tmp_path):
+    codes = {name: f"x{number * 7}" for number, name in enumerate(sorted(set(project.labels) - {ADDED}))}
+    rows = [f"{label},{code}\n" for label, code in codes.items()]
+    (tmp_path / "codes.csv").write_text("".join(["label,name\n", *rows]))
+    config = [*project.config("names"), "--overrides", f"data.classes_csv={tmp_path / 'codes.csv'}"]
+    said = call("stage1", *project.train, *config)[1]
+    warning = "the classes' names say next to nothing of the pictures"
+    assert warning in said
+    assert warning not in trained[1]
+
+
 @pytest.mark.parametrize(
     ("clip", "overrides", "said"),
     [
@@ -195,3 +218,59 @@ def test_classes_can_not_be_added_to_a_trained_model(project, call, trained):
     options = ["--model", trained[0]["run_id"], "--overrides", "data.classes_csv=other.csv"]
     said = call("infer", *project.test, *options, fails=True)
     assert "data.classes_csv belongs to training, since a model keeps its classes; run stage1 with it" in said
+
+
+def test_a_fusion_knows_the_added_class_by_the_run_that_added_it(project, call, client, trained, kernel, fused):
+    names, both = trained[0]["run_id"], client.get_run(fused[0]["run_id"])
+    tables = {run: read_table(artifact_path(client.get_run(run), "oof.parquet")) for run in (names, kernel)}
+    table = read_table(artifact_path(both, "oof.parquet"))
+    assert table.classes == tables[names].classes
+    assert set(table.classes) - set(tables[kernel].classes) == {ADDED}
+    np.testing.assert_allclose(table.probabilities.sum(axis=1), 1, atol=1e-5)
+    column = table.classes.index(ADDED)
+    np.testing.assert_allclose(table.probabilities[:, column], tables[names].probabilities[:, column], atol=1e-6)
+    assert names in json.loads(artifact_path(both, "pool.json").read_text())["runs"]
+    assert f"stage1, zero-shot, {names[:12]}" in fused[1]
+    alone = {run: infer_table(project, call, run, f"alone-{run}")[0] for run in (names, kernel)}
+    pooled, _ = infer_table(project, call, fused[0]["run_id"], "fused")
+    of_names = alone[names].probabilities[:, column]
+    np.testing.assert_allclose(pooled.probabilities[:, column], of_names, atol=1e-5)
+    weights = dict(
+        zip(*(json.loads(artifact_path(both, "pool.json").read_text())[k] for k in ("runs", "weights")), strict=True)
+    )
+    known = [position for position, name in enumerate(table.classes) if name != ADDED]
+    logs = weights[names] * np.log(alone[names].probabilities[:, known].astype(np.float64))
+    logs += weights.get(kernel, 0) * np.log(np.maximum(alone[kernel].probabilities, 1e-6).astype(np.float64))
+    expected = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True) * (1 - of_names[:, None])
+    np.testing.assert_allclose(pooled.probabilities[:, known], expected, atol=1e-4)
+    assert project.accuracy(pooled, [ADDED]) > 0.3
+    assert project.accuracy(pooled) > project.accuracy(alone[kernel])
+
+
+def test_such_a_fusion_is_registered_and_served(project, call, client, kernel, fused):
+    call("register", "--runs", kernel, "--name", "wide")
+    figures, _ = call("register", "--runs", fused[0]["run_id"], "--name", "wide", "--force", "true")
+    assert figures["verdict"] == "champion"
+    table, _ = infer_table(project, call, "models:/wide@champion", "wide")
+    direct, _ = infer_table(project, call, fused[0]["run_id"], "wide-direct")
+    np.testing.assert_allclose(table.probabilities, direct.probabilities, atol=1e-6)
+    served = mlflow.pyfunc.load_model("models:/wide@champion")
+    found = served.predict(project.frame(), params={"top_k": len(table.classes)})
+    np.testing.assert_allclose(matrix(found, list(table.classes)), table.probabilities, atol=1e-5)
+    loaded = mmclf.load("models:/wide@champion")
+    assert ADDED in loaded.classes
+    assert (
+        loaded.evaluate(project.shop.test_csv, labels=project.shop.labels_csv, images=project.shop.images)["top1"] > 0
+    )
+    assert "zero-shot" in client.get_model_version_by_alias("wide", "champion").description
+
+
+def test_runs_that_add_different_classes_are_not_mixed(project, call, client, trained, kernel):
+    other = project.folder / "other.csv"
+    other.write_text("label,name\nc1,mug\nc2,chair\nlamp,lamp\n")
+    config = [*project.config("names"), "--overrides", f"data.classes_csv={other}"]
+    run_id = call("stage1", *project.train, *config)[0]["run_id"]
+    said = call("ensemble", "--runs", f"{trained[0]['run_id']},{run_id}", fails=True)
+    assert f"run {run_id} adds the classes 'lamp', and run {trained[0]['run_id']} others" in said
+    said = call("infer", *project.test, "--model", f"{trained[0]['run_id']},{kernel}", fails=True)
+    assert f"know different classes ('{ADDED}'), so they can't be averaged" in said
