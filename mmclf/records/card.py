@@ -204,8 +204,8 @@ def _classes(table: ProbabilityTable) -> list[str]:
     rows = [
         [
             table.classes[c],
-            f"{int(figures['rows'][c]):,}",
-            *(f"{float(figures[name][c]):.3f}" for name in ("precision", "recall", "f1")),
+            f"{int(figures['rows'][c]):,}" if figures["rows"][c] else "none, known by its name",
+            *(f"{float(figures[name][c]):.3f}" if figures["rows"][c] else "" for name in ("precision", "recall", "f1")),
         ]
         for c in most_rows_first[:MOST_CLASSES]
     ]

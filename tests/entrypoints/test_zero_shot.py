@@ -5,6 +5,7 @@
 
 import copy
 import json
+import re
 
 import mlflow
 import numpy as np
@@ -262,7 +263,9 @@ def test_such_a_fusion_is_registered_and_served(project, call, client, kernel, f
     assert (
         loaded.evaluate(project.shop.test_csv, labels=project.shop.labels_csv, images=project.shop.images)["top1"] > 0
     )
-    assert "zero-shot" in client.get_model_version_by_alias("wide", "champion").description
+    card = client.get_model_version_by_alias("wide", "champion").description
+    assert "member: stage1, zero-shot" in card
+    assert re.search(rf"{ADDED}\W.*none, known by its name", card)
 
 
 def test_runs_that_add_different_classes_are_not_mixed(project, call, client, trained, kernel):
