@@ -31,7 +31,7 @@ def draw_rows(head, rows=40, seed=1):
     images, texts = 3 * head.classes.numpy()[targets] + rng.normal(size=(2, rows, WIDTH)) / 2
     has = np.arange(rows) % 4
     strings = ["" if each == 1 else "a" for each in has]
-    return HeadInputs(images.astype(np.float32), texts.astype(np.float32), has != 2, strings), targets
+    return HeadInputs.of(strings, images.astype(np.float32), has != 2, texts.astype(np.float32)), targets
 
 
 def test_it_finds_the_nearest_name_and_sums_to_one():
