@@ -3,9 +3,11 @@
 from .reading import build_config, parse_overrides
 from .resolving import ConfigLike, Overrides, absolute_paths, changed_config, check_changes, name_of, resolve_config
 from .schema import (
+    BLANK,
     HF_HUB,
     KERNELS,
     LOCAL_DIR,
+    SOLVED,
     Config,
     DataConfig,
     InferConfig,
@@ -19,9 +21,11 @@ from .schema import (
 from .yaml_text import read_yaml
 
 __all__ = [
+    "BLANK",
     "HF_HUB",
     "KERNELS",
     "LOCAL_DIR",
+    "SOLVED",
     "Config",
     "ConfigLike",
     "DataConfig",

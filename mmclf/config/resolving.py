@@ -34,13 +34,14 @@ def name_of(config: ConfigLike) -> str:
 
 
 def absolute_paths(config: Config) -> Config:
-    """The configuration with the paths in `model.name` and `data.groups_csv` made absolute."""
+    """The configuration with the paths in `model.name`, `data.groups_csv` and `data.classes_csv` made absolute."""
     model, data = config.model, config.data
     if model.name.startswith(LOCAL_DIR):
         path = Path(model.name.removeprefix(LOCAL_DIR)).expanduser().resolve()
         model = model.model_copy(update={"name": f"{LOCAL_DIR}{path}"})
-    if data.groups_csv is not None:
-        data = data.model_copy(update={"groups_csv": str(Path(data.groups_csv).expanduser().resolve())})
+    for key in ("groups_csv", "classes_csv"):
+        if (path_there := getattr(data, key)) is not None:
+            data = data.model_copy(update={key: str(Path(path_there).expanduser().resolve())})
     return config.model_copy(update={"model": model, "data": data})
 
 
@@ -56,6 +57,10 @@ def changed_config(trained: Config, overrides: Overrides = "", config: ConfigLik
         ConfigError: a key that belongs to training, or any other mistake.
     """
     changed = _changed(trained.model_dump(mode="json"), overrides, config)
+    if changed.data.classes_csv not in (None, trained.data.classes_csv):
+        raise ConfigError(
+            "overrides: data.classes_csv belongs to training, since a model keeps its classes; run stage1 with it"
+        )
     of_training = [
         key
         for key, value in changed.flat().items()

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from ..errors import ConfigError
 from .yaml_text import Dumper
@@ -28,6 +29,16 @@ Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 # text's words, and of its characters
 KernelName = Literal["image", "text", "title", "product", "words", "chars"]
 KERNELS: tuple[KernelName, ...] = typing.get_args(KernelName)
+# of a template: where the class's name goes
+BLANK = "{}"
+
+
+def _check_template(text: str) -> str:
+    if text.count(BLANK) != 1:
+        raise PydanticCustomError(
+            "template", "it should hold {blank} once, where the class's name goes", {"blank": BLANK}
+        )
+    return text
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ class OfHead:
 
 
 STEPPED = OfHead("mlp")
+# heads that nothing is trained for by steps
+SOLVED = ("kernel", "zero-shot")
 
 
 class Section(BaseModel):
@@ -80,6 +93,8 @@ class DataConfig(Section):
     # rows of one group never lie on both sides of a fold: a column, or a CSV of `id,group`
     group_col: str | None = None
     groups_csv: str | None = None
+    # a CSV of `label,name`: what a class is called in a sentence; a label that no row has adds a class
+    classes_csv: Annotated[str | None, OfHead("zero-shot")] = None
     img_size: Annotated[int, Field(ge=16, le=2048)] = 224
     max_len: Annotated[int, Field(ge=3, le=8192)] = 77
     multi_image_mode: Literal["first", "random", "mean_pool"] = "first"
@@ -96,12 +111,17 @@ class ModelConfig(Section):
     name: str = "ViT-L-14-quickgelu"
     # None: random weights (tests and benchmarks); ignored by open_clip for `local-dir:` and `hf-hub:`
     pretrained: str | None = "openai"
-    # mlp: the report's, trained by steps; kernel: solved, on features and on the words and characters of the text
-    head: Annotated[Literal["mlp", "kernel"], Only("stage1", "frozen features")] = "mlp"
+    # mlp: the report's, trained by steps; kernel: solved, on features and on the words and characters of the text;
+    # zero-shot: the classes' names as aligned towers read them
+    head: Annotated[Literal["mlp", "kernel", "zero-shot"], Only("stage1", "frozen features")] = "mlp"
     hidden_dim: Annotated[Count, STEPPED] = 512
     dropout: Annotated[Share, STEPPED] = 0.1
     # what a kernel head compares products by
     kernels: Annotated[Annotated[list[KernelName], Field(min_length=1)], OfHead("kernel")] = list(KERNELS)
+    # sentences that a class's name is put into; its text is the mean of them
+    templates: Annotated[
+        Annotated[list[Annotated[str, AfterValidator(_check_template)]], Field(min_length=1)], OfHead("zero-shot")
+    ] = ["a photo of a {}", "a product photo of {}", "{}"]
     clip_trainable: bool
 
 
@@ -164,7 +184,7 @@ class Config(Section):
         if not isinstance(tree, dict) or not isinstance(tree.get("model"), dict):
             return tree
         given = tree.get("train", {})
-        if tree["model"].get("head") != "kernel" or not isinstance(given, dict):
+        if tree["model"].get("head") not in SOLVED or not isinstance(given, dict):
             return tree
         train = _solved_defaults(TrainConfig) | given
         if isinstance(given.get("lrs"), dict):
@@ -223,7 +243,7 @@ def check_stage(config: Config, stage: str, source: str) -> None:
             if value == default:
                 continue
             if isinstance(mark, OfHead) and mark.kind != config.model.head:
-                example = ", as configs/kernel-stage1.yaml does" if config.model.head == "kernel" else ""
+                example = f", as configs/{config.model.head}-stage1.yaml does" if config.model.head in SOLVED else ""
                 raise ConfigError(
                     f"{source}: {key}: found {json.dumps(value)}, but it is for model.head={mark.kind}, and "
                     f"model.head is {config.model.head}; leave it out{example}"

@@ -7,14 +7,15 @@ Ids are strings from first to last: `007` stays `007`.
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..config import DataConfig
 from ..errors import PictureError, TableError
+from .class_names import read_class_names
 from .picture_matching import in_order, is_picture, normal_form, possible_owners
 from .rows import Rows
 from .table import Table, TableLike, local_path, open_table
@@ -40,6 +41,7 @@ class Catalog:
         labels: label of each row, None without labels.
         groups: group of each row, None without groups. A row without a group is a group of its own.
         given_folds: int64 array of the fold column, None where the table has no such column.
+        class_names: what labels are called in a sentence, those that no row has included; see `data.classes_csv`.
     """
 
     rows: Rows
@@ -51,6 +53,7 @@ class Catalog:
     labels: list[str] | None = None
     groups: list[str] | None = None
     given_folds: np.ndarray | None = None
+    class_names: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,8 +70,13 @@ class Catalog:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The distinct labels, sorted; empty without labels."""
-        return tuple(sorted(set(self.labels or ())))
+        """The distinct labels and those that have a name only, sorted; empty without labels."""
+        return tuple(sorted({*self.labels, *self.class_names} if self.labels else ()))
+
+    @property
+    def classes_without_rows(self) -> tuple[str, ...]:
+        """Those that have a name only, sorted."""
+        return tuple(sorted(set(self.classes) - set(self.labels or ())))
 
     def targets(self, classes: Sequence[str]) -> np.ndarray:
         """int64 array (rows,): position of each row's label in `classes`."""
@@ -92,6 +100,8 @@ class Catalog:
         }
         if self.labels is not None:
             counts["classes"] = len(self.classes)
+        if self.classes_without_rows:
+            counts["classes_without_rows"] = len(self.classes_without_rows)
         if self.groups is not None:
             counts["groups"] = len(set(self.groups))
         return counts
@@ -118,7 +128,9 @@ def read_catalog(table: TableLike, images: str | Path, config: DataConfig, *, tr
     text_cols = _text_columns(opened, config.text_cols)
     fields = [opened.frame[column].tolist() for column in text_cols]
     label_col, labels, groups, given_folds = None, None, None, None
+    class_names: dict[str, str] = {}
     if training:
+        class_names = read_class_names(config)
         label_col, labels = _read_labels(opened, config.label_col)
         groups = _read_groups(opened, ids, config)
         given_folds = _read_folds(opened, config.fold_col)
@@ -134,6 +146,7 @@ def read_catalog(table: TableLike, images: str | Path, config: DataConfig, *, tr
         labels=labels,
         groups=groups,
         given_folds=given_folds,
+        class_names=class_names,
     )
 
 

@@ -113,7 +113,7 @@ def fold_warnings(catalog: Catalog, folds: np.ndarray) -> list[str]:
             f"{len(unseen)} classes lie in one fold only (each is one group): {', '.join(map(repr, unseen[:5]))}; "
             "that fold's model never sees them in training"
         )
-    sparse = [n for n in numbers if len(set(labels[folds == n])) < len(catalog.classes)]
+    sparse = [n for n in numbers if len(set(labels[folds == n])) < len(set(labels))]
     if sparse:
         found.append(
             f"folds {', '.join(map(str, sparse))} validate without a row of some classes; their top-1 isn't "

@@ -1,14 +1,14 @@
 """Which of two models is better, by the rows that neither of them was trained on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from ..errors import ComparisonError
 from .metrics import is_in_top_k
-from .probabilities import ProbabilityTable, align
+from .probabilities import ProbabilityTable, align, merge_classes, spread
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -56,7 +56,8 @@ def compare(challenger: ProbabilityTable, champion: ProbabilityTable, metric: st
 
     Args:
         challenger: out of fold.
-        champion: out of fold, of the same rows, labels and folds; the order may differ.
+        champion: out of fold, of the same rows, labels and folds; the order may differ. A class that only one of them
+            knows is one that the other never names.
         metric: one of METRICS; the means over folds are compared by their rows.
 
     Raises:
@@ -66,12 +67,14 @@ def compare(challenger: ProbabilityTable, champion: ProbabilityTable, metric: st
         raise ComparisonError(f"metric: found {metric!r}; it should be one of {', '.join(METRICS)}")
     if set(champion.ids) != set(challenger.ids):
         raise ComparisonError(f"other rows: {len(challenger):,} out of fold here, {len(champion):,} there")
-    there = align(champion, challenger)
+    there = align(champion, replace(challenger, classes=champion.classes))
     if there.labels != challenger.labels:
         raise ComparisonError("other labels")
     if there.folds is None or challenger.folds is None or (there.folds != challenger.folds).any():
         raise ComparisonError("other folds")
-    targets, ours, other = challenger.targets(), challenger.probabilities, there.probabilities
+    classes = merge_classes([challenger.classes, champion.classes])
+    targets = replace(challenger, classes=classes).targets()
+    ours, other = (np.nan_to_num(spread(table, classes)) for table in (challenger, there))
     rng = np.random.default_rng(SEED)
     if metric == MACRO_F1:
         value, draws = _f1_draws(ours, other, targets, rng)

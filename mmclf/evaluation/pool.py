@@ -3,6 +3,9 @@
 p is proportional to exp(sum of w log p_member): a weight for each member, which also sharpens or flattens the whole, so
 that one member alone is scaled by its temperature (Genest and Zidek, Combining Probability Distributions, 1986; Guo et
 al., On Calibration of Modern Neural Networks, 2017).
+
+A class that not every member knows (its probability is nan there) keeps the probability that those give it who do, and
+the pool shares out the rest: the others say nothing of it, not that it is improbable.
 """
 
 from collections.abc import Sequence
@@ -34,7 +37,12 @@ class Pool:
         Args:
             members: probabilities (n, classes) of each member.
         """
-        found: np.ndarray = np.exp(_log_pool(np.asarray(self.weights), _logs(members)))
+        stacked = np.stack(members)
+        shared = _shared(stacked)
+        found = np.empty(stacked.shape[1:])
+        found[:, ~shared] = np.nanmean(stacked[:, :, ~shared], axis=0)
+        rest = 1 - found[:, ~shared].sum(axis=1, keepdims=True)
+        found[:, shared] = rest * np.exp(_log_pool(np.asarray(self.weights), _logs(stacked[:, :, shared])))
         return found
 
 
@@ -43,9 +51,11 @@ def fit_pool(members: Sequence[np.ndarray], targets: np.ndarray) -> Pool:
 
     Args:
         members: out-of-fold probabilities (n, classes) of each member.
-        targets: int (n,).
+        targets: int (n,), of classes that every member knows.
     """
-    logs = _logs(members)
+    stacked = np.stack(members)
+    shared = _shared(stacked)
+    logs, targets = _logs(stacked[:, :, shared]), (np.cumsum(shared) - 1)[targets]
     kept = np.arange(len(members))
     while True:
         weights = _fit(logs[kept], targets)
@@ -85,9 +95,15 @@ def _fit(logs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return found
 
 
-def _logs(members: Sequence[np.ndarray]) -> np.ndarray:
+def _shared(members: np.ndarray) -> np.ndarray:
+    """Bool (classes,): which every member knows; of probabilities (members, n, classes)."""
+    found: np.ndarray = ~np.isnan(members).any(axis=(0, 1))
+    return found
+
+
+def _logs(members: np.ndarray) -> np.ndarray:
     """float64 (members, n, classes)."""
-    found: np.ndarray = np.log(np.maximum(np.stack(members).astype(np.float64), LEAST))
+    found: np.ndarray = np.log(np.maximum(members.astype(np.float64), LEAST))
     return found
 
 

@@ -165,6 +165,19 @@ def align(table: ProbabilityTable, like: ProbabilityTable) -> ProbabilityTable:
     )
 
 
+def merge_classes(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The classes of several lists: in their order where they are the same, else sorted."""
+    return lists[0] if len(set(lists)) == 1 else tuple(sorted({name for each in lists for name in each}))
+
+
+def spread(table: ProbabilityTable, classes: Sequence[str]) -> np.ndarray:
+    """Its probabilities as float64 (rows, classes), nan in the columns of classes that it doesn't know."""
+    column_of = {name: column for column, name in enumerate(classes)}
+    found = np.full((len(table), len(classes)), np.nan)
+    found[:, [column_of[name] for name in table.classes]] = table.probabilities
+    return found
+
+
 def average(
     tables: Sequence[ProbabilityTable], weights: Sequence[float] | None, names: Sequence[str]
 ) -> ProbabilityTable:

@@ -123,9 +123,11 @@ def open_head(checkpoint: Checkpoint, device: torch.device) -> ScoringHead:
         load_head(head, checkpoint)
         return head.to(device).eval()
     from .kernel_head import KernelHead
+    from .zero_shot import ZeroShotHead
 
+    kind = ZeroShotHead if meta.config.model.head == "zero-shot" else KernelHead
     try:
-        solved = KernelHead.from_tensors(checkpoint.tensors(HEAD))
+        solved = kind.from_tensors(checkpoint.tensors(HEAD))
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{checkpoint.folder}: its head doesn't fit: {error}") from None
     if len(solved.log_prior) != len(meta.classes):

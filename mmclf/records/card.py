@@ -82,12 +82,6 @@ def write_card(facts: CardFacts) -> str:
     of_all_rows = (figures.oof_top1, figures.oof_top3, figures.macro_f1, figures.calibration_error)
     overall = [figures.top1, *(f"{figure:.4f}" for figure in of_all_rows)]
     example = ", ".join(f'"{column}": "..."' for column in facts.text_cols)
-    training = (
-        f"a head that is solved, on the kernels {', '.join(config.model.kernels)}"
-        if config.model.head == "kernel"
-        else f"at most {config.train.epochs} epochs, batch {config.train.batch_size}, learning rates {_rates(config)}, "
-        f"weight decay {config.train.weight_decay:g}"
-    )
     lines = [
         f"# {facts.name}: {len(facts.table.classes)} classes of products from pictures and text",
         "",
@@ -121,7 +115,7 @@ def write_card(facts: CardFacts) -> str:
                 ["backbone", f"{facts.backbone}, licence: {facts.licence}"],
                 ["pictures", f"{sizes} pixels, {config.data.multi_image_mode} of a product's pictures"],
                 ["text", f"{', '.join(facts.text_cols)}; {_text_read(config)}"],
-                *(members or [["training", training]]),
+                *(members or [["training", _training(config)]]),
                 ["folds", folds],
                 ["data", f"digest `{facts.data_digest}`, folds `{facts.split}`"],
                 ["run", f"`{facts.run_id}`"],
@@ -145,6 +139,19 @@ def write_card(facts: CardFacts) -> str:
         "- The backbone was trained on pictures and texts of the web, whose leanings it may have kept.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _training(config: Config) -> str:
+    """How the head was made."""
+    if config.model.head == "kernel":
+        return f"a head that is solved, on the kernels {', '.join(config.model.kernels)}"
+    if config.model.head == "zero-shot":
+        templates = ", ".join(f'"{template}"' for template in config.model.templates)
+        return f"of the classes' names alone, in {templates}; how much a picture and a text count was fitted"
+    return (
+        f"at most {config.train.epochs} epochs, batch {config.train.batch_size}, learning rates {_rates(config)}, "
+        f"weight decay {config.train.weight_decay:g}"
+    )
 
 
 def _made_of(facts: CardFacts) -> tuple[str, str]:
@@ -197,8 +204,8 @@ def _classes(table: ProbabilityTable) -> list[str]:
     rows = [
         [
             table.classes[c],
-            f"{int(figures['rows'][c]):,}",
-            *(f"{float(figures[name][c]):.3f}" for name in ("precision", "recall", "f1")),
+            f"{int(figures['rows'][c]):,}" if figures["rows"][c] else "none, known by its name",
+            *(f"{float(figures[name][c]):.3f}" if figures["rows"][c] else "" for name in ("precision", "recall", "f1")),
         ]
         for c in most_rows_first[:MOST_CLASSES]
     ]

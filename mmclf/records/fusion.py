@@ -1,7 +1,7 @@
 """Fusions in MLflow: stage runs that are pooled by learned weights, and what scores as any of these runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mlflow.entities import Run
@@ -82,12 +82,12 @@ class FusionMember:
     @property
     def name(self) -> str:
         """For people."""
-        head = "MLP" if self.mixture.config.model.head == "mlp" else "kernel head"
+        head = {"mlp": "MLP", "kernel": "kernel head", "zero-shot": "zero-shot"}[self.mixture.config.model.head]
         return f"{self.run.data.tags[Tag.STAGE]}, {head}, {self.run_id[:12]}"
 
 
 def find_members(client: MlflowClient, run_ids: Sequence[str]) -> list[FusionMember]:
-    """Stage runs that can be fused; the rows and classes of their matrices are in the order of the first.
+    """Stage runs that can be fused; the rows of their matrices are in the order of the first.
 
     Raises:
         RunError: one isn't there, of another kind, or doesn't cover its rows.
@@ -105,5 +105,25 @@ def find_members(client: MlflowClient, run_ids: Sequence[str]) -> list[FusionMem
                 f"--runs: run {run_id} has other data or folds than run {found[0].run_id}; weights can be learned only "
                 "from the same rows, each held out in the same fold"
             )
-        found.append(FusionMember(run, mixture_of(client, run), align(table, found[0].table) if found else table))
+        if found:
+            table = align(table, replace(found[0].table, classes=table.classes))
+        found.append(FusionMember(run, mixture_of(client, run), table))
+    _check_added(found)
     return found
+
+
+def _check_added(members: Sequence[FusionMember]) -> None:
+    """Each member knows all classes, or only those that every member knows.
+
+    Raises:
+        ComparisonError: two of them know classes that the other doesn't.
+    """
+    widest = max(members, key=lambda member: len(member.table.classes))
+    shared = set.intersection(*(set(member.table.classes) for member in members))
+    for member in members:
+        if set(member.table.classes) not in (shared, set(widest.table.classes)):
+            only = sorted(set(member.table.classes) - shared)
+            raise ComparisonError(
+                f"--runs: run {member.run_id} adds the classes {', '.join(map(repr, only[:5]))}, and run "
+                f"{widest.run_id} others; run them with the same data.classes_csv"
+            )

@@ -93,7 +93,8 @@ class Metric(Word):
     DATA_WITHOUT_PICTURE = "data/rows_without_picture", "rows without a picture"
     DATA_SEVERAL_PICTURES = "data/rows_with_several_pictures", "rows with two pictures or more"
     DATA_WITHOUT_TEXT = "data/rows_without_text", "rows without a text"
-    DATA_CLASSES = "data/classes", "distinct labels"
+    DATA_CLASSES = "data/classes", "distinct labels, those without rows included"
+    DATA_CLASSES_WITHOUT_ROWS = "data/classes_without_rows", "labels that only data.classes_csv names"
     DATA_GROUPS = "data/groups", "distinct groups"
     UNREADABLE = "data/unreadable_pictures", "pictures that couldn't be decoded and became black"
     TRUNCATED = "data/truncated_texts", "rows whose text was longer than data.max_len"
@@ -102,6 +103,13 @@ class Metric(Word):
     FEATURES_SECONDS = "features/seconds", "time that encoding took"
     FEATURES_SPEED = "features/rows_per_second", "encoded views and texts a second"
     FEATURES_WAIT = "features/data_wait", "share of the encoding spent waiting for data"
+    ZERO_SHOT_TOP1 = "zero_shot/top1", "rows with a picture whose class's name is nearest to it, nothing fitted"
+    ZERO_SHOT_TOP3 = "zero_shot/top3", "the same among the three nearest names"
+    ZERO_SHOT_TEXT_TOP1 = "zero_shot/text_top1", "rows with a text whose class's name is nearest to it, nothing fitted"
+    ZERO_SHOT_ALIGNMENT = (
+        "zero_shot/alignment",
+        "z-score of the agreement of pictures and texts: model/alignment.py",
+    )
     ROWS = "rows", "rows that were scored"
     FAILED_ROWS = "failed_rows", "rows that could not be scored"
     SECONDS = "seconds", "time that the job took"

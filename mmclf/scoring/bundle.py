@@ -88,7 +88,7 @@ class Bundle:
     @property
     def classes(self) -> tuple[str, ...]:
         """Labels in the order of the probabilities."""
-        return self.mixture.meta.classes
+        return self.mixture.classes
 
 
 def write_bundle(folder: Path, mixture: Mixture, source: dict[str, str]) -> None:
@@ -107,7 +107,8 @@ def write_bundle(folder: Path, mixture: Mixture, source: dict[str, str]) -> None
     from ..model.loading import save_backbone  # open_clip takes seconds, which a reader of bundles is spared
 
     checkpoints = mixture.checkpoints
-    check_classes(checkpoints)
+    for expert in mixture.experts:
+        check_classes(expert.checkpoints)
     frozen = [checkpoint for checkpoint in checkpoints if not checkpoint.has_towers]
     first = (frozen or checkpoints)[0]
     for other in checkpoints:
@@ -168,5 +169,5 @@ def _without_paths(config: Config) -> Config:
     """The configuration without paths of the machine that it was trained on."""
     tree = config.model_dump(mode="json")
     tree["model"] |= {"name": LOCAL_DIR + BACKBONE, "pretrained": None}
-    tree["data"] |= {"groups_csv": None}
+    tree["data"] |= {"groups_csv": None, "classes_csv": None}
     return Config.model_validate_json(json.dumps(tree))

@@ -1,7 +1,7 @@
 """What scoring with a model costs on this machine: a few drawn rows, timed."""
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -54,8 +54,7 @@ class CostMeter:
             heads = [(m.checkpoint.meta.config.model.head, _size(m.checkpoint)) for m in chosen.members]
             key = (*towers, *heads, infer.tta, infer.batch_size)
             if key not in self._known:
-                alone = [replace(member, expert=0) for member in chosen.members]
-                models = FoldModels(alone, device=self._device, precision=precision)
+                models = FoldModels(chosen.members, device=self._device, precision=precision)
                 self._known[key] = self._time(models, config)
             seconds += self._known[key][0]
             if not chosen.members[0].checkpoint.has_towers:

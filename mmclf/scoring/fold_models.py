@@ -14,6 +14,7 @@ import torch
 
 from ..config import DataConfig, InferConfig
 from ..errors import CheckpointError
+from ..evaluation.probabilities import merge_classes
 from ..model.checkpoint import TOWERS, Checkpoint, open_head
 from ..model.head_inputs import ScoringHead
 from ..model.identity import BackboneSpec
@@ -85,9 +86,11 @@ class FoldModels:
 
     Attributes:
         classes: labels in the order of the probabilities.
+        columns: of each expert, int64 positions of its own classes in `classes`.
         passes: in the order they are best taken in.
         experts: how many sums of probabilities there are.
-        combine: makes probabilities (n, classes) of these sums, float64 (experts, n, classes).
+        combine: makes probabilities (n, classes) of these sums, float64 (experts, n, classes), nan of classes that an
+            expert doesn't know.
         device: where the models are.
     """
 
@@ -103,7 +106,7 @@ class FoldModels:
     ) -> None:
         """
         Args:
-            members: at least one, all of the same classes.
+            members: at least one, those of an expert of the same classes.
             device: for the models.
             precision: of the towers.
             keep: hold the backbones of several passes, for a service that is asked again and again: each one whose size
@@ -112,10 +115,17 @@ class FoldModels:
             combine: see there; None for a single expert.
 
         Raises:
-            CheckpointError: no member, or members with different classes.
+            CheckpointError: no member, or an expert's members with different classes.
         """
-        check_classes([member.checkpoint for member in members])
-        self.classes = members[0].checkpoint.meta.classes
+        of_expert: dict[int, list[Checkpoint]] = {}
+        for member in members:
+            of_expert.setdefault(member.expert, []).append(member.checkpoint)
+        for checkpoints in [*of_expert.values()] or [[]]:
+            check_classes(checkpoints)
+        known = {expert: checkpoints[0].meta.classes for expert, checkpoints in of_expert.items()}
+        self.classes = merge_classes(list(known.values()))
+        position = {name: column for column, name in enumerate(self.classes)}
+        self.columns = {expert: np.array([position[name] for name in names]) for expert, names in known.items()}
         self.passes = [Pass(tuple(group)) for group in _by_backbone(members)]
         self.experts = 1 + max(member.expert for member in members)
         self.combine = combine or (lambda totals: totals[0])

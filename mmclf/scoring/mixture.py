@@ -8,6 +8,7 @@ import numpy as np
 from ..config import Config
 from ..errors import RowError
 from ..evaluation.pool import Pool
+from ..evaluation.probabilities import merge_classes
 from ..evaluation.thresholds import Threshold
 from ..model.checkpoint import Checkpoint, CheckpointMeta
 from .fold_models import Member, members_of
@@ -23,7 +24,7 @@ class Expert:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Experts that know the same classes and read rows in the same way.
+    """Experts that read rows in the same way; with a pool, some may know classes that others don't.
 
     Attributes:
         experts: at least one.
@@ -46,13 +47,18 @@ class Mixture:
         return [checkpoint for expert in self.experts for checkpoint in expert.checkpoints]
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels in the order of the probabilities."""
+        return merge_classes([expert.checkpoints[0].meta.classes for expert in self.experts])
+
+    @property
     def config(self) -> Config:
         """Of the first expert; how rows are read is the same for all."""
         return self.experts[0].config
 
     @property
     def meta(self) -> CheckpointMeta:
-        """Of a checkpoint: classes, names of the columns."""
+        """Of a checkpoint: names of the columns, backbone."""
         return self.experts[0].checkpoints[0].meta
 
     def least_confidence(self, precision: float, name: str = "precision") -> float:
@@ -86,7 +92,7 @@ class Mixture:
         """What scores, each with the number of its expert, counted from `first`.
 
         Raises:
-            CheckpointError: no checkpoint, or checkpoints with different classes.
+            CheckpointError: no checkpoint, or an expert's checkpoints with different classes.
         """
         return [
             replace(member, expert=number)

@@ -111,7 +111,9 @@ class Scoring:
     def _score_chunk(self, rows: Rows, first_row: int) -> np.ndarray:
         """Probabilities float32 (n, classes) of a chunk."""
         passes = self._models.passes
-        totals = np.zeros((self._models.experts, len(rows), len(self._models.classes)), dtype=np.float64)
+        totals = np.full((self._models.experts, len(rows), len(self._models.classes)), np.nan)
+        for expert, columns in self._models.columns.items():
+            totals[expert][:, columns] = 0
         unreadable: dict[str, str] = {}
         memo: dict[tuple[str, int], Tokens] = {}
         with PixelSpool(map(_transform, passes[1:])) if len(passes) > 1 else contextlib.nullcontext() as spool:
@@ -130,7 +132,7 @@ class Scoring:
                 titles = encoder.titles(rows) if "title" in reads else None
                 inputs = [HeadInputs.of(rows.texts, view, encoder.has_picture, texts, titles) for view in images]
                 for expert, found in self._apply_heads(number, inputs).items():
-                    totals[expert] += found
+                    totals[expert][:, self._models.columns[expert]] += found
                 unreadable |= encoder.unreadable
                 if number == 0:
                     self.truncated += encoder.truncated

@@ -55,7 +55,7 @@ class RowScorer:
         """What scores."""
         self.mixture = mixture
         self.config = config = mixture.config
-        self.classes = mixture.meta.classes
+        self.classes = mixture.classes
         self.text_cols = mixture.meta.text_cols
         device = pick_device()
         allow_tf32(device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from ..config import Config
 from ..data.folds import Split
 from ..evaluation.metrics import log_loss, top_k
 from ..model.checkpoint import HEAD, save_checkpoint
+from ..model.head_inputs import HeadInputs, ScoringHead
 from ..model.identity import BackboneSpec
 from ..model.kernels import Prepared, features_used
 from ..runtime.speed import Stopwatch, peak_memory
@@ -17,6 +19,66 @@ from .crossval import FoldOutcome, describe, describe_fold, held_out_table
 from .feature_loader import TableFeatures
 from .kernel_fit import FittedHead, fit_kernel_head
 from .loop import EpochResult
+from .zero_shot_fit import PlainFigures, ZeroShotSolver
+
+
+class SolvedHead(ScoringHead, Protocol):
+    """A head that can be kept."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All of it."""
+
+
+class Fitted(Protocol):
+    """A head, and the mean of -log p(true class) of training rows."""
+
+    @property
+    def head(self) -> SolvedHead: ...  # noqa: D102
+    @property
+    def loss(self) -> float: ...  # noqa: D102
+
+
+class Solver(Protocol):
+    """Solves heads on some rows of a table."""
+
+    @property
+    def inputs(self) -> HeadInputs:
+        """The rows of the table."""
+
+    def fit(self, rows: np.ndarray) -> Fitted:
+        """A head of the rows at these positions."""
+
+
+class KernelSolver:
+    """Solves kernel heads on some rows of a table."""
+
+    def __init__(self, split: Split, config: Config, features: TableFeatures) -> None:
+        """See `SolvedFolds`."""
+        kernels = config.model.kernels
+        self._split, self._config = split, config
+        self._rows = Prepared.of(features.head_inputs(features_used(kernels)), kernels)
+        self._targets = split.catalog.targets(split.catalog.classes)
+
+    @property
+    def inputs(self) -> HeadInputs:
+        """The rows of the table."""
+        return self._rows.inputs
+
+    def fit(self, rows: np.ndarray) -> FittedHead:
+        """A head of the rows at these positions.
+
+        Raises:
+            TrainingError: none of them has what the kernels compare.
+        """
+        groups = self._split.catalog.groups
+        return fit_kernel_head(
+            self._rows.take(rows),
+            self._targets[rows],
+            len(self._split.catalog.classes),
+            self._config.model.kernels,
+            None if groups is None else [groups[row] for row in rows],
+            self._config.train.seed,
+        )
 
 
 class SolvedFolds:
@@ -29,11 +91,24 @@ class SolvedFolds:
             config: resolved.
             features: of the catalogue.
             backbone: that they come from.
+
+        Raises:
+            ConfigError: a zero-shot head on towers that aren't aligned.
         """
         self._split, self._config, self._features, self._backbone = split, config, features, backbone
-        kernels = config.model.kernels
-        self._rows = Prepared.of(features.head_inputs(features_used(kernels)), kernels)
         self._targets = split.catalog.targets(split.catalog.classes)
+        self._plain: PlainFigures | None = None
+        self._solver: Solver
+        if config.model.head == "zero-shot":
+            zero_shot = ZeroShotSolver(split.catalog, config, features, backbone.identity)
+            self._solver, self._plain = zero_shot, zero_shot.plain
+        else:
+            self._solver = KernelSolver(split, config, features)
+
+    @property
+    def plain(self) -> PlainFigures | None:
+        """What the classes' names reach without anything fitted; None of a head that doesn't know them."""
+        return self._plain
 
     def solve(self, fold: int, checkpoint: Path, report: Callable[[EpochResult], None]) -> FoldOutcome:
         """Solve on the rows of the other folds, score this one's, and keep the head.
@@ -49,9 +124,9 @@ class SolvedFolds:
         split, config = self._split, self._config
         train, held_out = split.train_rows(fold), split.held_out(fold)
         watch = Stopwatch()
-        fitted = self._fit(train)
+        fitted = self._solver.fit(train)
         seconds = watch.seconds
-        probabilities = fitted.head.probabilities(self._rows.inputs.take(held_out)).numpy()
+        probabilities = fitted.head.probabilities(self._solver.inputs.take(held_out)).numpy()
         targets = self._targets[held_out]
         result = EpochResult(
             epoch=1,
@@ -80,21 +155,10 @@ class SolvedFolds:
         Args:
             checkpoint: folder that holds the head afterwards.
         """
-        fitted = self._fit(np.arange(len(self._targets)))
+        fitted = self._solver.fit(np.arange(len(self._targets)))
         meta = describe("stage1", None, self._config, self._split, self._backbone, {"train_loss": fitted.loss})
         save_checkpoint(checkpoint, _state(fitted), meta)
 
-    def _fit(self, rows: np.ndarray) -> FittedHead:
-        groups = self._split.catalog.groups
-        return fit_kernel_head(
-            self._rows.take(rows),
-            self._targets[rows],
-            len(self._split.catalog.classes),
-            self._config.model.kernels,
-            None if groups is None else [groups[row] for row in rows],
-            self._config.train.seed,
-        )
 
-
-def _state(fitted: FittedHead) -> dict[str, torch.Tensor]:
+def _state(fitted: Fitted) -> dict[str, torch.Tensor]:
     return {HEAD + name: tensor for name, tensor in fitted.head.tensors().items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config import Config
+from ..config import SOLVED, Config
 from ..data.folds import Split
 from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneSpec
@@ -123,7 +123,7 @@ def _reporter(job: StageJob, record: tracking.FoldRecord | None) -> Report:
             return
         place = f"{job.stage} fold {record.fold}"
         reached = f"loss {r.train_loss:.4f}, val top-1 {r.val_top1:.4f}, top-3 {r.val_top3:.4f}"
-        if job.config.model.head == "kernel":
+        if job.config.model.head in SOLVED:
             say(f"{place}: {reached}, solved in {clock(r.seconds)}")
             return
         speed = f"{r.rows_per_second:.0f} rows/s, {clock(r.seconds)}"

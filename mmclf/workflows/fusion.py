@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +32,7 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     start = time.perf_counter()
     from ..evaluation.crossvalidation import figures_of
     from ..evaluation.pool import fit_pool, pool_out_of_fold
-    from ..evaluation.probabilities import ProbabilityTable
+    from ..evaluation.probabilities import ProbabilityTable, merge_classes, spread
     from ..records import tracking
     from ..records.card import markdown_table
     from ..records.fusion import FUSION, FusionMeta, find_members
@@ -42,17 +43,24 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     members = find_members(connect(), run_ids)
     check_together([Source(f"run {each.run_id}", each.run_id, each.mixture) for each in members], "--runs")
     tables = [each.table for each in members]
-    like = tables[0]
-    probabilities, targets, folds = [table.probabilities for table in tables], like.targets(), like.folds
+    classes = merge_classes([table.classes for table in tables])
+    like = replace(tables[0], classes=classes)
+    probabilities, targets, folds = [spread(table, classes) for table in tables], like.targets(), like.folds
     assert folds is not None  # noqa: S101 - of an out-of-fold matrix
     pool = fit_pool(probabilities, targets)
     pooled = pool_out_of_fold(probabilities, targets, folds)
     table = ProbabilityTable(like.ids, like.classes, pooled.astype(np.float32), folds, like.labels)
-    kept = [(each.run_id, weight) for each, weight in zip(members, pool.weights, strict=True) if weight > 0]
+    adds = [len(table.classes) > min(len(other.classes) for other in tables) for table in tables]
+    counts = [weight > 0 or added for weight, added in zip(pool.weights, adds, strict=True)]
+    kept = [(each.run_id, weight) for each, weight, count in zip(members, pool.weights, counts, strict=True) if count]
     meta = FusionMeta(runs=tuple(run_id for run_id, _ in kept), weights=tuple(weight for _, weight in kept))
     names = [each.name for each in members]
     reached = figures_of(table)
-    lines = _compare(names, pool.weights, [figures_of(each) for each in tables], reached)
+    shown = [
+        f"{weight:.2f}" if weight else "its added classes" if added else "left out"
+        for weight, added in zip(pool.weights, adds, strict=True)
+    ]
+    lines = _compare(names, shown, [figures_of(each) for each in tables], reached)
     if not quiet:
         say(aligned(HEADER, lines))
     tags = {
@@ -76,11 +84,10 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
 
 
 def _compare(
-    names: Sequence[str], weights: Sequence[float], members: "Sequence[Figures]", together: "Figures"
+    names: Sequence[str], weights: Sequence[str], members: "Sequence[Figures]", together: "Figures"
 ) -> list[list[str]]:
     """The members and the fusion, a line each, in the columns of HEADER."""
-    shown = [f"{weight:.2f}" if weight else "left out" for weight in weights]
-    rows = [*zip(names, shown, members, strict=True), ("together", "", together)]
+    rows = [*zip(names, weights, members, strict=True), ("together", "", together)]
     return [
         [name, weight, f.top1, f"{f.top3_mean:.4f}", f"{f.loss:.4f}", f"{f.calibration_error:.4f}"]
         for name, weight, f in rows

@@ -71,7 +71,7 @@ def infer(
             paths = folder / Artifact.PROBABILITIES, folder / Artifact.SUBMISSION
             with write_parts(*paths, scorer.meta.id_col, scorer.meta.label_col) as write:
                 for positions, part in scorer.scoring:
-                    write(ProbabilityTable([catalog.ids[row] for row in positions], scorer.meta.classes, part))
+                    write(ProbabilityTable([catalog.ids[row] for row in positions], scorer.classes, part))
             scoring = scorer.scoring
             seconds = scoring.watch.seconds
             facts = {

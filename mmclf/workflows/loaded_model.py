@@ -53,7 +53,7 @@ class Model:
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels that it knows."""
-        return self._source.checkpoints[0].meta.classes
+        return self._source.mixture.classes
 
     @property
     def text_cols(self) -> tuple[str, ...]:

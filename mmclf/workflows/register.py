@@ -121,9 +121,8 @@ def _card_facts(best: "Candidate", name: str, size: int) -> "CardFacts":
 
 def _named(expert: "Expert") -> str:
     """A member of a fusion, for people."""
-    return (
-        f"{expert.checkpoints[0].meta.stage}, {'a kernel head' if expert.config.model.head == 'kernel' else 'an MLP'}"
-    )
+    head = {"mlp": "an MLP", "kernel": "a kernel head", "zero-shot": "zero-shot"}[expert.config.model.head]
+    return f"{expert.checkpoints[0].meta.stage}, {head}"
 
 
 def _table(candidates: "Sequence[Candidate]", best: "Candidate") -> list[list[str]]:

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from ..data.rows import Rows
+from ..errors import CheckpointError
 from ..model.checkpoint import CheckpointMeta
 from ..records.sources import Source
 from ..runtime.device import Precision, allow_tf32, pick_device, pick_precision
@@ -26,12 +27,14 @@ class Scorer:
 
     Attributes:
         scoring: to be iterated once.
-        meta: of a checkpoint: classes, names of the columns.
+        classes: labels in the order of the probabilities.
+        meta: of a checkpoint: names of the columns.
         img_sizes: of the pictures, in pixels.
         device, precision: that the models run on and in.
     """
 
     scoring: Scoring
+    classes: tuple[str, ...]
     meta: CheckpointMeta
     img_sizes: list[int]
     device: torch.device
@@ -48,6 +51,14 @@ def score_with(sources: Sequence[Source], rows: Rows) -> Scorer:
     mixtures = [source.mixture for source in sources]
     members: list[Member] = []
     experts = 0
+    for source in sources[1:]:
+        differing = sorted(set(source.mixture.classes) ^ set(mixtures[0].classes))
+        if differing:
+            listed = ", ".join(map(repr, differing[:5]))
+            raise CheckpointError(
+                f"{source.label} and {sources[0].label} know different classes ({listed}), so they can't be averaged; "
+                "score with one of them, or fuse the runs by `ensemble`"
+            )
     for mixture in mixtures:
         members += mixture.members(experts)
         experts += len(mixture.experts)
@@ -63,7 +74,7 @@ def score_with(sources: Sequence[Source], rows: Rows) -> Scorer:
     )
     sizes = list(dict.fromkeys(member.img_size for member in members))
     scoring = Scoring(rows, models, config.data, config.infer)
-    return Scorer(scoring, sources[0].checkpoints[0].meta, sizes, device, precision)
+    return Scorer(scoring, models.classes, sources[0].checkpoints[0].meta, sizes, device, precision)
 
 
 def _cache_for(rows: Rows, members: Sequence[Member]) -> Cache:

@@ -1,5 +1,6 @@
 """Stage 1: the towers are frozen, one head per fold is trained on their features."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ..data.folds import Split
     from ..data.table import TableLike
     from ..training.crossval import FoldOutcome
+    from ..training.zero_shot_fit import PlainFigures
     from .fold_training import Report
 
 
@@ -42,6 +44,10 @@ def stage1(
     """
     settings = resolve_config(config, overrides)
     check_stage(settings, "stage1", name_of(config))
+    if settings.model.head == "zero-shot":
+        from ..model.alignment import check_pretrained
+
+        check_pretrained(settings.model)
     if environment.WORLD_SIZE.integer() > 1:
         raise ConfigError("stage 1 needs one process only: start it without torchrun; stage 2 runs on several")
     from .tables import choose_folds, read_split
@@ -95,7 +101,7 @@ def train_heads(config: Config, split: "Split", chosen: list[int], *, terse: boo
         seed=seed,
         compiled=config.train.compile,
     )
-    reads = ["image", "text"] if config.model.head == "mlp" else features_used(config.model.kernels)
+    reads = features_used(config.model.kernels) if config.model.head == "kernel" else ["image", "text"]
     features = TableFeatures(split.catalog.rows, encoder)
     if "text" in reads:
         features.texts()
@@ -110,8 +116,9 @@ def train_heads(config: Config, split: "Split", chosen: list[int], *, terse: boo
         return train_fold(task, split, backbone.spec, checkpoint, report)
 
     def facts() -> dict[str, float]:
-        return encoder.ledger.figures() | {Metric.TRUNCATED: truncated}
+        return encoder.ledger.figures() | {Metric.TRUNCATED: truncated} | plain
 
+    plain: dict[str, float] = {}
     tags = {Tag.PRECISION: precision.name, Tag.DEVICE: device.type}
     if config.model.head == "mlp":
         job = StageJob("stage1", config, split, chosen, backbone.spec, train_mlp, tags, facts, terse=terse)
@@ -119,7 +126,31 @@ def train_heads(config: Config, split: "Split", chosen: list[int], *, terse: boo
     from ..training.solved_folds import SolvedFolds
 
     solved = SolvedFolds(split, config, features, backbone.spec)
+    if solved.plain is not None:
+        plain |= _start_of(solved.plain, split)
     all_rows = solved.solve_all
     return train_folds(
         StageJob("stage1", config, split, chosen, backbone.spec, solved.solve, tags, facts, all_rows, terse=terse)
     )
+
+
+def _start_of(found: "PlainFigures", split: "Split") -> dict[str, float]:
+    """Say what the classes' names reach where nothing is fitted, and give it as metrics."""
+    figures = {
+        Metric.ZERO_SHOT_TOP1: found.top1,
+        Metric.ZERO_SHOT_TOP3: found.top3,
+        Metric.ZERO_SHOT_TEXT_TOP1: found.text_top1,
+        Metric.ZERO_SHOT_ALIGNMENT: found.alignment.z,
+    }
+    known = {str(name): value for name, value in figures.items() if not math.isnan(value)}
+    texts = f", the texts {found.text_top1:.4f}" if Metric.ZERO_SHOT_TEXT_TOP1 in known else ""
+    say(f"stage1: by the classes' names, nothing fitted, the pictures reach top-1 {found.top1:.4f}{texts}")
+    if not found.alignment.names_tell:
+        say("warning: the classes' names say next to nothing of the pictures; give better ones by data.classes_csv")
+    added = split.catalog.classes_without_rows
+    if len(added) == 1:
+        say(f"note: no row has the label {added[0]!r}, which is found by its name alone")
+    elif added:
+        listed = ", ".join(map(repr, added[:5])) + (", ..." if len(added) > 5 else "")
+        say(f"note: no row has the {len(added)} labels {listed}, which are found by their names alone")
+    return known

@@ -29,6 +29,7 @@ RECIPE = {
     "data.fold_col": "fold",
     "data.group_col": None,
     "data.groups_csv": None,
+    "data.classes_csv": None,
     "data.img_size": 224,
     "data.max_len": 77,
     "data.multi_image_mode": "first",
@@ -41,6 +42,7 @@ RECIPE = {
     "model.hidden_dim": 512,
     "model.dropout": 0.1,
     "model.kernels": ["image", "text", "product", "words", "chars"],
+    "model.templates": ["a photo of a {}", "a product photo of {}", "{}"],
     "train.weight_decay": 0.01,
     "train.warmup_ratio": 0.0,
     "train.label_smoothing": 0.0,
@@ -102,7 +104,7 @@ def test_the_recipe_is_shipped_exactly(name):
 def test_the_recipes_spell_out_every_key(name):
     stated = build_config(read_yaml(CONFIGS / name)).model_dump(exclude_unset=True)
     whole = resolve_config(CONFIGS / name).model_dump()
-    del whole["model"]["kernels"]  # of another head
+    del whole["model"]["kernels"], whole["model"]["templates"], whole["data"]["classes_csv"]  # of another head
     assert stated == whole
 
 
@@ -267,7 +269,24 @@ def test_flat_has_dotted_keys_in_the_order_of_declaration():
 
 def test_fingerprint_is_stable_over_processes_and_machines():
     # a change of this value means that runs recorded before can no longer be told to be the same recipe
-    assert resolve_config(STAGE1).fingerprint() == "cd872f57b367"
+    assert resolve_config(STAGE1).fingerprint() == "1fe423fa8766"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[a photo]",
+            "model.templates.0: found 'a photo' (str), but it should hold {} once, where the class's name goes",
+        ),
+        ("['{} and {}']", "model.templates.0: found '{} and {}' (str), but it should hold {} once"),
+        ("[]", "model.templates: found []"),
+    ],
+)
+def test_a_template_has_one_place_for_a_name(tmp_path, text, said):
+    path = tmp_path / "names.yaml"
+    path.write_text(f"model: {{clip_trainable: false, head: zero-shot, templates: {text}}}\n")
+    assert said in refusal(path)
 
 
 def test_fingerprint_does_not_depend_on_spelling_or_order(tmp_path):
@@ -283,11 +302,13 @@ def test_fingerprint_changes_with_every_key():
         "data.text_cols": "[x]",
         "data.group_col": "x",
         "data.groups_csv": "x",
+        "data.classes_csv": "x",
         "data.multi_image_mode": "random",
         "data.on_bad_image": "error",
         "data.num_workers": "1",
         "model.head": "kernel",
         "model.kernels": "[image]",
+        "model.templates": """'["a {}"]'""",
         "train.views": "1",
         "infer.img_sizes": "[32]",
     }

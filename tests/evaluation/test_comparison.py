@@ -80,3 +80,16 @@ def test_other_rows_labels_or_folds_are_refused():
         compare(ours, replace(ours, folds=ours.folds[::-1].copy()), TOP1)
     with pytest.raises(ComparisonError, match="oof_top1"):
         compare(ours, ours, "accuracy")
+
+
+def test_a_class_that_one_model_alone_knows_is_never_named_by_the_other():
+    """A model that puts some rows into a class without rows is worse by just these rows, in either direction."""
+    plain = draw()
+    taken = np.arange(len(plain)) % 10 == 0
+    probabilities = np.insert(plain.probabilities, 2, np.where(taken, 2.0, 0.0), axis=1)
+    wide = replace(plain, classes=("a", "b", "bb", "c", "d"), probabilities=probabilities)
+    right = plain.probabilities.argmax(axis=1) == plain.targets()
+    lost = (right & taken).sum() / len(plain)
+    assert compare(wide, plain, "oof_top1").value == pytest.approx(-lost)
+    assert compare(plain, wide, "oof_top1").value == pytest.approx(lost)
+    assert compare(wide, plain, "macro_f1").value < 0

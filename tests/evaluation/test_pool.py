@@ -25,6 +25,33 @@ def test_a_pool_by_hand():
     assert np.isfinite(Pool((1.0, 1.0)).combine([np.array([[1.0, 0.0]]), one])).all()
 
 
+def test_a_class_that_one_member_alone_knows_keeps_its_probability():
+    wide, narrow = np.array([[0.3, 0.2, 0.5]]), np.array([[0.8, np.nan, 0.2]])
+    found = Pool((1.0, 1.0)).combine([wide, narrow])
+    np.testing.assert_allclose(found, [[0.8 * 0.24 / 0.34, 0.2, 0.8 * 0.1 / 0.34]])
+    # also where its weight for the others is nothing, and where several know it
+    np.testing.assert_allclose(Pool((0.0, 1.0)).combine([wide, narrow]), [[0.64, 0.2, 0.16]])
+    other = np.array([[0.1, 0.4, 0.5]])
+    assert Pool((1.0, 0.5, 1.0)).combine([wide, narrow, other])[0, 1] == pytest.approx(0.3)
+
+
+def test_weights_are_those_of_the_classes_that_every_member_knows():
+    table, other = draw(), draw(seed=3)
+    targets = table.targets()
+    plain = fit_pool([table.probabilities, other.probabilities], targets)
+    share = np.random.default_rng(0).random((len(table), 1)) / 2
+    wide = np.insert((1 - share) * table.probabilities, [1], share, axis=1)
+    narrow = np.insert(other.probabilities, 1, np.nan, axis=1)
+    moved = np.where(targets > 0, targets + 1, targets)
+    found = fit_pool([wide, narrow], moved)
+    np.testing.assert_allclose(found.weights, plain.weights, atol=1e-4)
+    pooled = found.combine([wide, narrow])
+    np.testing.assert_allclose(pooled.sum(axis=1), 1)
+    np.testing.assert_allclose(pooled[:, [1]], share)
+    folds = np.arange(len(table)) % 4
+    np.testing.assert_allclose(pool_out_of_fold([wide, narrow], moved, folds)[:, [1]], share)
+
+
 @pytest.mark.parametrize("power", [0.5, 3.0])
 def test_one_member_gets_its_temperature_back(power):
     table = draw(rows=4000, skill=2.0)
