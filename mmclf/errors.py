@@ -14,6 +14,10 @@ class ConfigError(MmclfError):
     """A configuration file, an override or an option that can't be used."""
 
 
+class AlignmentError(ConfigError):
+    """Towers that can't compare pictures with texts, for a head that needs it."""
+
+
 class TableError(MmclfError):
     """The CSV can't be read, or a column or row of it can't be used."""
 

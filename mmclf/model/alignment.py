@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import HF_HUB, LOCAL_DIR, ModelConfig
-from ..errors import ConfigError
+from ..errors import AlignmentError
 from .identity import BackboneIdentity
 
 # standard deviations; towers trained apart stayed below 2 (docs/lab-log.md)
@@ -70,10 +70,10 @@ def check_pretrained(model: ModelConfig) -> None:
     """The towers have weights that may be aligned.
 
     Raises:
-        ConfigError: they are random.
+        AlignmentError: they are random.
     """
     if model.pretrained is None and not model.name.startswith((LOCAL_DIR, HF_HUB)):
-        raise ConfigError(
+        raise AlignmentError(
             f"model.pretrained: null makes random weights of {model.name}, which know no names; set a weight tag"
         )
 
@@ -82,10 +82,10 @@ def check_widths(identity: BackboneIdentity) -> None:
     """The towers make features that can be compared at all.
 
     Raises:
-        ConfigError: their widths differ.
+        AlignmentError: their widths differ.
     """
     if identity.image_dim != identity.text_dim:
-        raise ConfigError(
+        raise AlignmentError(
             f"model.name: {identity.name} makes {identity.image_dim} numbers of a picture and {identity.text_dim} of a "
             f"text, so they can't be compared; {INSTEAD}, or model.head to kernel"
         )
@@ -95,15 +95,15 @@ def check_aligned(found: Alignment, name: str) -> None:
     """The measured alignment is that of towers trained together.
 
     Raises:
-        ConfigError: it isn't, or there is too little to tell.
+        AlignmentError: it isn't, or there is too little to tell.
     """
     if np.isnan(found.z):
-        raise ConfigError(
+        raise AlignmentError(
             f"model.head: zero-shot needs {LEAST_PAIRS} rows with a picture or more, and two classes among them, to "
             "see whether the towers are aligned; set model.head to kernel"
         )
     if found.z < LEAST_Z:
-        raise ConfigError(
+        raise AlignmentError(
             f"model.name: the towers of {name} aren't aligned: pictures agree with their texts by {found.z:.1f} "
             f"standard deviations more than by chance, not by {LEAST_Z:g}; {INSTEAD}, or model.head to kernel"
         )

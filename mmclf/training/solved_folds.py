@@ -93,7 +93,7 @@ class SolvedFolds:
             backbone: that they come from.
 
         Raises:
-            ConfigError: a zero-shot head on towers that aren't aligned.
+            AlignmentError: a zero-shot head on towers that aren't aligned.
         """
         self._split, self._config, self._features, self._backbone = split, config, features, backbone
         self._targets = split.catalog.targets(split.catalog.classes)

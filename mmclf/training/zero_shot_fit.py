@@ -9,7 +9,7 @@ from ..config import Config
 from ..data.catalog import Catalog
 from ..data.rows import Rows
 from ..evaluation.metrics import is_in_top_k, log_loss
-from ..model.alignment import Alignment, check_aligned, check_widths, measure, unit
+from ..model.alignment import Alignment, check_aligned, check_pretrained, check_widths, measure, unit
 from ..model.identity import BackboneIdentity
 from ..model.kernel_head import PATTERNS
 from ..model.zero_shot import ZeroShotHead, class_vectors, cosines_of, has_of, prompts_of
@@ -65,8 +65,9 @@ class ZeroShotSolver:
             backbone: that they come from.
 
         Raises:
-            ConfigError: the towers aren't aligned.
+            AlignmentError: the towers aren't aligned.
         """
+        check_pretrained(config.model)
         check_widths(backbone)
         self.inputs = features.head_inputs(["image", "text"])
         names = [catalog.class_names.get(label, label) for label in catalog.classes]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..config import Config, Overrides, resolve_config
-from ..errors import ConfigError
+from ..errors import AlignmentError, ConfigError
 from ..records.vocabulary import DEFAULT_NAME, Metric, Tag
 from ..runtime import environment
 from ..runtime.progress import aligned, clock, say
@@ -54,14 +54,16 @@ def fit(
 ) -> Registration:
     """Train what suits the table and the machine, fuse it by learned weights, and register the best.
 
-    The members are a kernel head and an MLP head on frozen features and, where there is a GPU or the budget has room
-    for it, fine-tuned towers: runs of stage1 and stage2 like any other, below the run of this.
+    The members are heads on frozen features (zero-shot where the towers are aligned, kernel, MLP) and, where there is a
+    GPU or the budget has room for it, fine-tuned towers: runs of stage1 and stage2 like any other, below the run of
+    this.
 
     Args:
         table: a CSV with a header, or a data frame: an id, texts and a label for each row.
         images: the folder of pictures, named `<id>.jpg` or `<id>_1.jpg`.
         overrides: of all members: `data.*`, `infer.*`, `model.name`, `model.pretrained`, `train.amp`, `train.folds`
-            and `train.seed`, as `"data.groups_csv=groups.csv"` or a mapping.
+            and `train.seed`, as `"data.groups_csv=groups.csv"` or a mapping. Classes that only `data.classes_csv` names
+            are in the model too.
         budget: `"30m"`, `"2h"` or seconds. The heads are always made; fine-tuning, which a CPU leaves out unless it
             is asked for by this, only if it is expected to end in time.
         name: of the registered model.
@@ -74,6 +76,7 @@ def fit(
     """
     start = time.monotonic()
     given = plan.shared_changes(overrides)
+    classes_csv = given.pop(plan.CLASSES_CSV, None)
     seconds = plan.parse_budget(budget)
     if environment.WORLD_SIZE.integer() > 1:
         raise ConfigError("fit needs one process only: start it without torchrun; stage 2 runs on several")
@@ -93,7 +96,8 @@ def fit(
     shared = changes | {"data.max_len": config.data.max_len, "data.multi_image_mode": config.data.multi_image_mode}
     said = f"{config.model.name}{f' ({config.model.pretrained})' if config.model.pretrained else ''}: {why}"
     say(f"fit: backbone {said}; {config.data.max_len} tokens of a text")
-    steps = _plan(preparation, split, machine, None if seconds is None else seconds - (time.monotonic() - start))
+    left = None if seconds is None else seconds - (time.monotonic() - start)
+    steps = [plan.zero_shot_step(classes_csv), *_plan(preparation, split, machine, left)]
     expected = time.monotonic() - start + preparation.encoding + sum(s.seconds for s in steps if s.is_taken)
     rows = [["features", f"about {clock(preparation.encoding)}", preparation.note], *plan.describe(steps)]
     rows.append(["together", f"about {clock(expected + plan.OVERHEAD)}", plan.budget_note(seconds, expected)])
@@ -101,7 +105,7 @@ def fit(
     tags = {Tag.BUDGET: str(budget or ""), Tag.BACKBONE: said, Tag.DEVICE: machine.device}
     with tracking.record_several("fit", f"fit {split.catalog.name}", tags):
         found = _train(steps, shared, split, table, images, None if seconds is None else start + seconds)
-        registration, lines, gain = _conclude(found, name)
+        registration, lines, gain = _conclude(found, name, must_fuse=classes_csv is not None)
         text = [f"**{registration.model}**: {registration.figures['verdict']}", "", *markdown_table(MEMBERS, lines), ""]
         tracking.describe("\n".join([*text, gain, "", *markdown_table(PLAN, rows)]))
         figures: dict[str, float] = {
@@ -220,6 +224,7 @@ def _train(
     """
     from .stage1 import train_heads
     from .stage2 import stage2
+    from .tables import read_split
 
     found: list[Member] = []
     for step in steps:
@@ -242,13 +247,26 @@ def _train(
         else:
             say(f"fit: {step.name}, {step.config}")
             config = resolve_config(step.config, shared | step.changes)
-            run = train_heads(config, split, split.numbers, terse=True)
+            rows = read_split(table, images, config, quiet=True) if plan.CLASSES_CSV in step.changes else split
+            try:
+                run = train_heads(config, rows, rows.numbers, terse=True)
+            except AlignmentError as error:
+                if plan.CLASSES_CSV in step.changes:
+                    raise
+                say(f"fit: the {step.name} is left out: {error}")
+                continue
         found.append(Member(step, run, time.monotonic() - start))
     return found
 
 
-def _conclude(members: list[Member], name: str) -> tuple[Registration, list[list[str]], str]:
-    """Fuse and register; returns what was registered, a line of MEMBERS each, and what the fusion adds."""
+def _conclude(members: list[Member], name: str, *, must_fuse: bool) -> tuple[Registration, list[list[str]], str]:
+    """Fuse and register; returns what was registered, a line of MEMBERS each, and what the fusion adds.
+
+    Args:
+        members: at least one.
+        name: of the registered model.
+        must_fuse: only the fusion knows all classes.
+    """
     from ..evaluation.comparison import TOP1, compare
     from ..evaluation.crossvalidation import figures_of
     from ..evaluation.probabilities import read_table
@@ -287,5 +305,6 @@ def _conclude(members: list[Member], name: str) -> tuple[Registration, list[list
     gain = compare(tables[fusion.run_id], tables[best.run.run_id], TOP1)
     said = f"together against the {best.step.name} alone: {gain}"
     say(f"{aligned(MEMBERS, lines)}\n{said}")
-    registration = register(runs=[fusion.run_id, *(each.run.run_id for each in members)], name=name)
+    others = [] if must_fuse else [each.run.run_id for each in members]
+    registration = register(runs=[fusion.run_id, *others], name=name)
     return registration, lines, said

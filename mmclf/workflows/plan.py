@@ -23,8 +23,11 @@ LEAST_GPU_MEMORY = 8 * GIB
 MOST_TOKENS = 160
 # what the members share and a caller may change
 SHARED = ("data.", "infer.", "model.name", "model.pretrained", "train.amp", "train.folds", "train.seed")
-KERNEL_HEAD, MLP_HEAD, FINE_TUNING = "kernel head", "MLP head", "fine-tuning"
+ZERO_SHOT, KERNEL_HEAD, MLP_HEAD, FINE_TUNING = "zero-shot head", "kernel head", "MLP head", "fine-tuning"
+# of the one member that knows classes by their names
+CLASSES_CSV = "data.classes_csv"
 CONFIGS = {
+    ZERO_SHOT: "configs/zero-shot-stage1.yaml",
     KERNEL_HEAD: "configs/kernel-stage1.yaml",
     MLP_HEAD: "configs/small-stage1.yaml",
     FINE_TUNING: "configs/small-stage2.yaml",
@@ -34,6 +37,7 @@ KERNEL_SECONDS = {300: 2.0, 1_000: 4.0, 3_200: 9.0, 10_000: 70.0, 20_000: 400.0,
 STEP_SECONDS = 2.5e-3  # of a step of 32 rows of the MLP
 # a fine-tuned row costs as many encoded ones: forward, backward, and a picture that is decoded anew
 FINE_TUNED_ROWS = 4.0
+ZERO_SHOT_SECONDS = 3.0
 OVERHEAD = 8.0  # seconds of fusing, comparing and packing
 
 
@@ -82,6 +86,16 @@ def choose_backbone(machine: Machine, given: Mapping[str, Any]) -> tuple[dict[st
     name, pretrained = GPU_BACKBONE if has_gpu else CPU_BACKBONE
     why = "the recipe's, since there is a GPU" if has_gpu else "one that this machine can carry"
     return {"model.name": name, "model.pretrained": pretrained} | dict(given), f"{why}; model.name takes another"
+
+
+def zero_shot_step(classes_csv: str | None) -> Step:
+    """The zero-shot head, which is made where the towers are aligned.
+
+    Args:
+        classes_csv: names of the classes, as `data.classes_csv`; None where the labels are the names.
+    """
+    changes = {} if classes_csv is None else {CLASSES_CSV: classes_csv}
+    return Step(ZERO_SHOT, CONFIGS[ZERO_SHOT], changes, ZERO_SHOT_SECONDS, "where the towers know what words look like")
 
 
 def kernel_step(rows: int, folds: int, machine: Machine, most_exact: int) -> Step:

@@ -61,9 +61,9 @@ def test_it_says_what_it_will_do_and_how_long_it_takes_before_it_does(fitted):
     plan_starts = next(i for i, line in enumerate(said) if line.startswith("step "))
     training_starts = next(i for i, line in enumerate(said) if line.startswith("stage1 fold"))
     assert plan_starts < training_starts
-    names = [line.split("  ")[0] for line in said[plan_starts + 1 : plan_starts + 6]]
-    assert names == ["features", "kernel head", "MLP head", "fine-tuning", "together"]
-    assert "left out: there is no GPU" in said[plan_starts + 4] or "there is a GPU" in said[plan_starts + 4]
+    names = [line.split("  ")[0] for line in said[plan_starts + 1 : plan_starts + 7]]
+    assert names == ["features", "zero-shot head", "kernel head", "MLP head", "fine-tuning", "together"]
+    assert "left out: there is no GPU" in said[plan_starts + 5] or "there is a GPU" in said[plan_starts + 5]
     assert any("no GPU" in line or "GiB" in line for line in said[:plan_starts])
 
 

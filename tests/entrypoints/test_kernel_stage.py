@@ -111,7 +111,7 @@ def test_the_registered_model_answers_as_infer_does(project, call, trained, regi
     found = model.predict(frame, params={"top_k": len(table.classes)})
     np.testing.assert_allclose(matrix(found, list(table.classes)), table.probabilities, atol=1e-5)
     card = project.client.get_model_version_by_alias("mmclf", "champion").description
-    assert "a head that is solved, on the kernels image, text, product, words, chars" in card
+    assert "a head that is solved, on the kernels image, text, title, product, words, chars" in card
     assert "trained on all rows" in card
     assert "at most 16 tokens and its words and its characters" in card
 

@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 import mmclf
-from entrypoints import ensemble, infer, register, stage1
+from entrypoints import ensemble, fit, infer, register, stage1
 from mmclf.data.catalog import match_pictures
 from mmclf.evaluation.probabilities import best_classes, read_table
 from mmclf.records.runs import artifact_path, fold_checkpoints, serving_checkpoints
@@ -25,7 +25,7 @@ from tests.serving import matrix
 from tests.stores import mlflow_store
 from tests.towers import make_dual
 
-ENTRY_POINTS = {"stage1": stage1, "ensemble": ensemble, "register": register, "infer": infer}
+ENTRY_POINTS = {"fit": fit, "stage1": stage1, "ensemble": ensemble, "register": register, "infer": infer}
 
 
 class Named:
@@ -277,3 +277,24 @@ def test_runs_that_add_different_classes_are_not_mixed(project, call, client, tr
     assert f"run {run_id} adds the classes 'lamp', and run {trained[0]['run_id']} others" in said
     said = call("infer", *project.test, "--model", f"{trained[0]['run_id']},{kernel}", fails=True)
     assert f"know different classes ('{ADDED}'), so they can't be averaged" in said
+
+
+def test_fit_takes_it_in_where_the_towers_are_aligned(project, call):
+    """And the added classes, which only the fusion knows, are in what is registered."""
+    data = " ".join(f"data.{key}={value}" for key, value in project.tree["data"].items())
+    shared = f"model.name=local-dir:{project.clip} train.folds=2 {data} data.classes_csv={project.shop.classes_csv}"
+    figures, said = call("fit", *project.train, "--overrides", shared, "--name", "all")
+    assert figures["members"] == 3
+    assert "\nzero-shot head " in said
+    model = mmclf.load("models:/all@champion")
+    assert ADDED in model.classes
+
+
+def test_fit_leaves_it_out_where_they_are_not(project, call, tmp_path):
+    dual = make_dual(tmp_path / "dual")
+    shared = f"model.name=local-dir:{dual} train.folds=2 data.img_size={SIZE} data.max_len=16"
+    figures, said = call("fit", *project.train, "--overrides", shared, "--name", "unaligned")
+    assert figures["members"] == 2
+    assert "fit: the zero-shot head is left out: model.name: " in said
+    named = f"{shared} data.classes_csv={project.shop.classes_csv}"
+    assert "zero-shot needs towers" in call("fit", *project.train, "--overrides", named, fails=True)
