@@ -13,6 +13,7 @@ from .schema import (
     ModelConfig,
     TrainConfig,
     check_stage,
+    keys_of_head,
     known_keys,
     stage_of,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "changed_config",
     "check_changes",
     "check_stage",
+    "keys_of_head",
     "known_keys",
     "name_of",
     "parse_overrides",
