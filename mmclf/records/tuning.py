@@ -84,7 +84,9 @@ class TrialRecord:
     def finish(self, trial: Trial) -> None:
         """Log how the trial ended, and end the run."""
         cv = {CV + name: value for name, value in trial.figures.items()}
-        tags = {Tag.STATE: trial.state.value, Tag.FOLDS: ",".join(str(fold.fold) for fold in trial.folds)}
+        tags = {Tag.STATE: trial.state.value}
+        if trial.folds:
+            tags[Tag.FOLDS] = ",".join(str(fold.fold) for fold in trial.folds)
         if trial.reason:
             tags[Tag.ERROR] = trial.reason[:5000]
         # the state comes last: a trial with one has all its figures
@@ -219,7 +221,7 @@ def _trial(client: MlflowClient, run: Run) -> Trial:
         {point.step: point.value for point in client.get_metric_history(run.info.run_id, str(name))}
         for name in (Metric.FOLD_LOSS, Metric.FOLD_TOP1)
     )
-    folds = [int(number) for number in tags[Tag.FOLDS].split(",") if number]
+    folds = [int(number) for number in tags.get(Tag.FOLDS, "").split(",") if number]
     return Trial(
         number=int(tags[Tag.TRIAL]),
         settings=json.loads(tags[Tag.SETTINGS]),
