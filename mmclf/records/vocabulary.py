@@ -97,7 +97,7 @@ class Metric(Word):
     TRIALS = "tune/trials", "trials that ended, of all starts"
     TRIALS_PRUNED = "tune/pruned", "those of them that were given up before their last fold"
     GIVEN = "tune/given", "what decides, of the configuration as it was given"
-    AGAIN_BEST = "tune/again_best", "what decides, of the best settings on folds that they weren't chosen by"
+    AGAIN_BEST = "tune/again_best", "what decides, of the best settings on folds of another seed"
     AGAIN_GIVEN = "tune/again_given", "what decides, of the configuration as it was given on these folds"
     DATA_ROWS = "data/rows", "rows of the table"
     DATA_PICTURES = "data/pictures", "pictures that belong to a row"

@@ -140,8 +140,11 @@ def _slice(
     axis = space.axes[key]
     if isinstance(axis, Range):
         positions = {trial.number: float(trial.settings[key]) for trial in trials}
+        margin = 0.04 * (axis.high - axis.low)
+        axes.set_xlim(axis.low - margin, axis.high + margin)
         if axis.log:
             axes.set_xscale("log")
+            axes.set_xlim(axis.low / 1.15, axis.high * 1.15)
             ticks = np.geomspace(axis.low, axis.high, 4)
             ticks = np.unique(ticks.round()) if axis.whole else ticks
             axes.set_xticks(ticks, [f"{tick:.0f}" if axis.whole else f"{tick:.1g}" for tick in ticks])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..config import Config, ConfigLike, Overrides, check_stage, name_of, parse_overrides, resolve_config
 from ..errors import ConfigError, FoldError, TrainingError
-from ..records.vocabulary import Artifact, Metric, Tag
+from ..records.vocabulary import Artifact, Tag
 from ..runtime import environment
 from ..runtime.progress import clock, say
 from ..tuning.space import Settings, default_space, read_space, with_settings
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..tuning.heads import Heads
     from ..tuning.study import Study
 
+# the best trials, which are judged again beside the configuration as it was given
+FINALISTS = 3
 # fields of `Figures` that are kept of a trial
 FIGURES = ("loss", "top1_mean", "top1_std", "top3_mean", "oof_top1", "oof_top3", "macro_f1", "calibration_error")
 
@@ -124,8 +126,9 @@ def _search(task: Task, split: "Split", out: str) -> TuneRun:
         best = complete_trials(trials, task.goal)
         if not best:
             raise TrainingError(f"tune: none of {len(trials)} trials came to an end: {trials[-1].reason}")
-        again = _judge_again(task, split, heads, best[0], first)
-        outcome = Outcome(task, trials, best, first, again)
+        given = trials[0] if first is not None and trials[0] in best else None
+        finalists = [*best[:FINALISTS], *([given] if given and given not in best[:FINALISTS] else [])]
+        outcome = Outcome(task, trials, finalists, given, _judge_again(task, split, heads, finalists))
         with record_files(record.run, task.config.to_yaml(), out) as folder:
             outcome.write(folder, record.run.info.run_id)
         log_facts({Tag.NOTE: outcome.note()}, outcome.metrics())
@@ -170,8 +173,8 @@ def _try(
     return trial
 
 
-def _judge_again(task: Task, split: "Split", heads: "Heads", best: Trial, first: Settings | None) -> dict[str, float]:
-    """What the best settings and those that were given reach on folds of another seed; empty where folds are given."""
+def _judge_again(task: Task, split: "Split", heads: "Heads", finalists: Sequence[Trial]) -> dict[int, float]:
+    """What trials reach on folds of another seed, by number; empty where the folds are given."""
     from ..data.folds import Split, assign_folds
     from ..evaluation.crossvalidation import figures_of
     from ..evaluation.probabilities import join_folds
@@ -183,15 +186,12 @@ def _judge_again(task: Task, split: "Split", heads: "Heads", best: Trial, first:
         other = Split(split.catalog, assign_folds(split.catalog, task.config.train.folds, seed))
     except FoldError:  # groups that go into these folds and not into those
         return {}
-
-    def judge(settings: Settings) -> float:
-        config = with_settings(task.config, settings | {"train.seed": seed})
+    found = {}
+    for trial in finalists:
+        config = with_settings(task.config, trial.settings | {"train.seed": seed})
         reached = figures_of(join_folds(list(heads(config, other)), split.catalog.ids))
-        return float(getattr(reached, task.goal.metric))
-
-    found: dict[str, float] = {Metric.AGAIN_BEST: judge(best.settings)}
-    if first is not None and first != best.settings:
-        found[Metric.AGAIN_GIVEN] = judge(first)
+        found[trial.number] = float(getattr(reached, task.goal.metric))
+        say(f"trial {trial.number} on other folds: {task.goal.name} {found[trial.number]:.4f}")
     return found
 
 
