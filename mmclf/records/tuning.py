@@ -85,6 +85,8 @@ class TrialRecord:
         """Log how the trial ended, and end the run."""
         cv = {CV + name: value for name, value in trial.figures.items()}
         tags = {Tag.STATE: trial.state.value}
+        if trial.state != State.COMPLETE:  # the UI's red cross is that of pruned and failed ones alike
+            tags[Tag.RUN_NAME] = f"trial {trial.number}, {trial.state}"
         if trial.folds:
             tags[Tag.FOLDS] = ",".join(str(fold.fold) for fold in trial.folds)
         if trial.reason:
@@ -234,7 +236,9 @@ def _trial(client: MlflowClient, run: Run) -> Trial:
 
 
 def _mark_interrupted(client: MlflowClient, run_id: str) -> None:
-    client.set_tag(run_id, str(Tag.STATE), INTERRUPTED)
+    name = f"{client.get_run(run_id).info.run_name}, {INTERRUPTED}"
+    tags = [RunTag(str(Tag.STATE), INTERRUPTED), RunTag(str(Tag.RUN_NAME), name)]
+    client.log_batch(run_id, tags=tags)
     client.set_terminated(run_id, "FAILED")
 
 

@@ -95,6 +95,7 @@ def test_settings_that_lose_their_first_folds_are_pruned(project, searched):
     trials = trial_runs(project, figures["run_id"])
     lost = [run for run in trials if run.data.params["cfg/train.lrs.head"] == "0.0"]
     assert {(run.data.tags["state"], run.data.tags["folds"]) for run in lost} == {("pruned", "0,1")}
+    assert {run.info.run_name.rpartition(", ")[2] for run in lost} == {"pruned"}
     assert figures["pruned"] == 2
     assert said.count("pruned after 2 folds") == 2
 
@@ -189,6 +190,7 @@ def test_the_same_command_goes_on_after_a_kill(project, call, experiment, monkey
     assert "error" not in ended.data.tags
     left = project.client.get_run(last.info.run_id)
     assert (left.info.status, left.data.tags["state"]) == ("FAILED", "interrupted")
+    assert left.info.run_name.startswith("trial 3, interrupted")
 
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", f"{experiment}, uninterrupted")
     whole, _ = call("--trials", "6", space="space.yaml")
