@@ -117,8 +117,10 @@ def importances(space: Space, goal: Goal, seed: int, trials: Sequence[Trial]) ->
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     found = estimates(trials, goal)
-    if len(found) < 2 or len(set(found.values())) < 2 or len(space.axes) < 2:
+    if len(set(found.values())) < 2:
         return {}
+    if len(space.axes) == 1:
+        return dict.fromkeys(space.axes, 1.0)
     axes = {key: _distribution(axis) for key, axis in space.axes.items()}
     study = optuna.create_study(direction=_direction(goal))
     for trial in trials:

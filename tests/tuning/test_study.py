@@ -122,10 +122,10 @@ def test_what_matters_is_found_and_drawn(searched, tmp_path):
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
 
 
-def test_one_trial_or_one_key_says_nothing_of_importance(searched, tmp_path):
+def test_one_trial_says_nothing_of_importance_and_one_key_is_all_of_it(searched, tmp_path):
     assert importances(SPACE, LOSS, 0, searched[:1]) == {}
     alone = Space({"rate": SPACE.axes["rate"]})
     only = [Trial(t.number, {"rate": t.settings["rate"]}, t.state, t.folds, t.figures) for t in searched]
-    assert importances(alone, LOSS, 0, only) == {}
+    assert importances(alone, LOSS, 0, only) == {"rate": 1.0}
     plot_importance(tmp_path / "one.png", searched[:1], LOSS, SPACE, {})
     plot_history(tmp_path / "first.png", searched[:1], LOSS, None)
