@@ -114,10 +114,10 @@ class Outcome:
         return found | {"given_again": self._again(self.given)}
 
     def note(self) -> str:
-        """The description of the run, Markdown."""
+        """The description of the run, Markdown: the verdict first, since the UI hides what is further down."""
         from ..records.card import markdown_table
 
-        return "\n".join([*markdown_table(*self._table()), "", self.verdict()])
+        return "\n".join([self.verdict(), "", *markdown_table(*self._table())])
 
     def say(self, command: str) -> None:
         """The finalists, how far to believe them, and what comes next."""
