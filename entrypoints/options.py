@@ -16,12 +16,15 @@ HELP = {
     "master": "of Spark: local[4], spark://host:7077, yarn (default: that of spark-submit, or local[*])",
     "top_k": "labels a row in the result",
     "part_rows": "rows a part; finished parts survive an interrupt",
-    "metric": "what decides: cv/top1_mean, cv/top3_mean, cv/oof_top1 or cv/macro_f1",
+    "metric": "what decides: cv/top1_mean, cv/top3_mean, cv/oof_top1 or cv/macro_f1; of tune cv/loss or cv/top1_mean",
     "name": "name of the registered model",
     "folds": "the folds in the model: `all`, or the number of one",
     "force": "`true` takes the alias whatever the comparison says",
     "weights": "one weight a run, separated by commas (default: equal)",
     "out": "a folder that the result files are copied to as well",
+    "trials": "settings to try, over all starts of the same search",
+    "budget": "no trial starts later than that after the start: 90s, 10m, 2h (default: no limit)",
+    "space": "a YAML file of what is tried: `train.lrs.head: {low: 1e-4, high: 1e-2, log: true}` (default: the head's)",
     "clear": "delete `all`, `features` or `backbones`",
     "unused_days": "with --clear: only what wasn't used for so many days",
 }
@@ -54,6 +57,24 @@ def parse_count(name: str, text: str, *, least: int = 1) -> int:
     if not text.isdecimal() or int(text) < least:
         raise ConfigError(f"--{name}: found {text!r}; give a number of {least} or more")
     return int(text)
+
+
+def parse_duration(name: str, text: str) -> float | None:
+    """Seconds, from `90s`, `10m` or `2h`; None for no text.
+
+    Raises:
+        ConfigError: something else.
+    """
+    if not text.strip():
+        return None
+    number, unit = text.strip()[:-1], text.strip()[-1]
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+        if 0 < seconds < float("inf"):
+            return seconds
+    except (KeyError, ValueError):
+        pass
+    raise ConfigError(f"--{name}: found {text!r}; give a time such as 90s, 10m or 2h")
 
 
 def parse_flag(name: str, text: str) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .workflows.register import register
     from .workflows.stage1 import stage1
     from .workflows.stage2 import stage2
+    from .workflows.tune import tune
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "register",
     "stage1",
     "stage2",
+    "tune",
 ]
 
 

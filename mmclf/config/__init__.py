@@ -15,6 +15,7 @@ from .schema import (
     ModelConfig,
     TrainConfig,
     check_stage,
+    keys_of_head,
     known_keys,
     stage_of,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "changed_config",
     "check_changes",
     "check_stage",
+    "keys_of_head",
     "known_keys",
     "name_of",
     "parse_overrides",

@@ -257,11 +257,23 @@ def check_stage(config: Config, stage: str, source: str) -> None:
 
 def stage_of(key: str) -> str:
     """The stage that alone applies a key such as `train.views`; "" where both do."""
+    return next((mark.stage for mark in _field(key).metadata if isinstance(mark, Only)), "")
+
+
+def keys_of_head(kind: str) -> list[str]:
+    """The keys that this kind of head alone has, in the order of declaration."""
+    leaves = [key for key in known_keys() if "." in key]
+    return [key for key in leaves if any(isinstance(m, OfHead) and m.kind == kind for m in _field(key).metadata)]
+
+
+def _field(key: str) -> FieldInfo:
+    """The declaration of a dotted key."""
     kind: Any = Config
     *sections, name = key.split(".")
     for section in sections:
         kind = kind.model_fields[section].annotation
-    return next((mark.stage for mark in kind.model_fields[name].metadata if isinstance(mark, Only)), "")
+    found: FieldInfo = kind.model_fields[name]
+    return found
 
 
 def _fields(section: Section, prefix: str = "") -> typing.Iterator[tuple[str, FieldInfo, Any]]:

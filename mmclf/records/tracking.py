@@ -224,14 +224,31 @@ def record_stage(
 
 
 @contextlib.contextmanager
-def record_scores(stage: str, name: str, tags: Mapping[Tag, str], catalog: Catalog | None = None) -> Iterator[Run]:
-    """The run of another job: `infer`, `ensemble`, `register`, `batch`, `demo`."""
-    with _start_run(name) as active:
+def record_scores(
+    stage: str,
+    name: str,
+    tags: Mapping[Tag, str],
+    catalog: Catalog | None = None,
+    *,
+    context: str = "inference",
+    run_id: str | None = None,
+) -> Iterator[Run]:
+    """The run of another job: `infer`, `ensemble`, `register`, `batch`, `tune`, `demo`.
+
+    Args:
+        stage: the job.
+        name: of the run.
+        tags: of the run.
+        catalog: logged as its dataset.
+        context: what the dataset is for.
+        run_id: of a run that goes on; None for that of the environment, or a new one.
+    """
+    with _start_run(name, run_id) as active:
         _set_tags({Tag.STAGE: stage, Tag.GIT_DIRTY: _git_dirty()} | dict(tags))
         if catalog is not None:
             _set_tags({Tag.FINGERPRINT: catalog.digest()})
             _log_metrics({f"data/{key}": value for key, value in catalog.summary().items()})
-            _log_dataset(catalog, "inference")
+            _log_dataset(catalog, context)
         yield active
 
 
@@ -284,11 +301,13 @@ _holders: list[str] = []
 
 
 @contextlib.contextmanager
-def _start_run(name: str) -> Iterator[Run]:
+def _start_run(name: str, run_id: str | None = None) -> Iterator[Run]:
     before = mlflow.active_run()
     if before is not None and before.info.run_id not in _holders:
         raise RunError(f"MLflow: run {before.info.run_id} is active here; end it first, by mlflow.end_run()")
-    with mlflow.start_run(run_name=name, nested=before is not None, log_system_metrics=before is None) as active:
+    with mlflow.start_run(
+        run_id, run_name=name, nested=before is not None, log_system_metrics=before is None
+    ) as active:
         _set_tags({Tag.RUN_NAME: name})  # a run that `mlflow run` made has a random name
         try:
             yield active

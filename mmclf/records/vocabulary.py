@@ -33,11 +33,11 @@ class Tag(Word):
 
     STAGE = (
         "stage",
-        "the job: fit, stage1, stage2, fusion, infer, ensemble, register, batch or demo; of a version, the model's",
+        "the job: fit, stage1, stage2, fusion, infer, ensemble, register, batch, tune or demo; of a version, the model's",
     )
     ROLE = (
         "role",
-        "parent, fold or all-rows (the model that every row trained); only runs of stage1 and stage2 have one",
+        "of stages parent, fold or all-rows (the model that every row trained); of tune parent, trial or start",
     )
     FOLD = "fold", "number of the fold that a fold's run holds out"
     FOLDS = "folds", "numbers of the folds that were trained, score, or are in the version, or all-rows; with commas"
@@ -64,6 +64,11 @@ class Tag(Word):
     DATA = "data", "address of the table that batch scored"
     VERSION = "version", "number of the version that register made"
     VERDICT = "verdict", "what register said of a version beside the champion"
+    SEARCH = "search", "digest of data, folds, backbone, configuration, space and metric of a tune, which may go on"
+    TRIAL = "trial", "number of the trial"
+    STATE = "state", "how a trial ended: complete, pruned, failed or interrupted"
+    SETTINGS = "settings", "what a trial tries, as JSON"
+    PROCESS = "process", "machine, number and start of the process that is at a tune"
     DEMO = "demo", "of a version: true where the demo registered it, so that a real run takes its place"
     BUDGET = "budget", "time that fit was given, as it was asked for; empty where it wasn't"
     ERROR = "error", "why a run failed"
@@ -88,6 +93,13 @@ class Metric(Word):
     BEST_TOP1 = "best/top1", "of a fold: val/top1 of its best epoch"
     BEST_TOP3 = "best/top3", "of a fold: val/top3 of its best epoch"
     BEST_EPOCH = "best/epoch", "of a fold: number of its best epoch"
+    FOLD_LOSS = "fold/loss", "of a trial: loss of each fold, by its number as the step"
+    FOLD_TOP1 = "fold/top1", "of a trial: top-1 of each fold"
+    TRIALS = "tune/trials", "trials that ended, of all starts"
+    TRIALS_PRUNED = "tune/pruned", "those of them that were given up before their last fold"
+    GIVEN = "tune/given", "what decides, of the configuration as it was given"
+    AGAIN_BEST = "tune/again_best", "what decides, of the best settings on folds of another seed"
+    AGAIN_GIVEN = "tune/again_given", "what decides, of the configuration as it was given on these folds"
     DATA_ROWS = "data/rows", "rows of the table"
     DATA_PICTURES = "data/pictures", "pictures that belong to a row"
     DATA_WITHOUT_PICTURE = "data/rows_without_picture", "rows without a picture"
@@ -135,6 +147,10 @@ class Artifact(StrEnum):
     HISTORY = "history.csv"  # of a fold: a row an epoch
     TENSORBOARD = "tensorboard"  # of a fold: the same as event files
     CONFIG = "config.yaml"
+    BEST_CONFIG = "best-config.yaml"  # of a tune
+    TRIALS = "trials.csv"  # of a tune: a row a trial
+    HISTORY_PLOT = "history.png"  # of a tune
+    IMPORTANCE_PLOT = "importance.png"  # of a tune
     POOL = "pool.json"  # of a fusion: its members and their weights
     PROBABILITIES = "probabilities.parquet"  # of infer and ensemble
     SUBMISSION = "submission.csv"  # of infer and ensemble: id and label

@@ -157,25 +157,6 @@ def budget_note(budget: float | None, expected: float) -> str:
     return f"the budget is {clock(budget)}"
 
 
-def parse_budget(text: str | float | None) -> float | None:
-    """Seconds of `90s`, `30m`, `2h` or a number of seconds; None where there is no budget.
-
-    Raises:
-        ConfigError: it is something else.
-    """
-    if text is None or text == "":
-        return None
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], text[-1:]) if isinstance(text, str) and text[-1] in units else (text, "s")
-    try:
-        found = float(number) * units[unit]
-    except (TypeError, ValueError):
-        found = float("nan")
-    if not 0 < found < float("inf"):
-        raise ConfigError(f"budget: found {text!r}; give a time, as 90s, 30m or 2h")
-    return found
-
-
 def describe(steps: list[Step]) -> list[list[str]]:
     """The steps as lines of a table: name, time, why."""
     return [[step.name, f"about {clock(step.seconds)}" if step.is_taken else "-", step.why] for step in steps]

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..config import resolve_config
 from ..records.vocabulary import Artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from ..config import Config
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,23 @@ class StageRun(Result):
         import pandas as pd
 
         return pd.read_parquet(self._path(Artifact.OOF))
+
+
+@dataclass(frozen=True)
+class TuneRun(Result):
+    """A finished `tune`."""
+
+    @cached_property
+    def config(self) -> "Config":
+        """The best configuration, which `stage1` takes as it is."""
+        return resolve_config(self._path(Artifact.BEST_CONFIG))
+
+    @cached_property
+    def trials(self) -> "pd.DataFrame":
+        """A row a trial: `trial`, `state`, `loss`, `top1`, `folds`, `seconds`, and a column a key that was tried."""
+        import pandas as pd
+
+        return pd.read_csv(self._path(Artifact.TRIALS))
 
 
 @dataclass(frozen=True)

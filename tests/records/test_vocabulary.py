@@ -31,6 +31,7 @@ def store(tmp_path_factory, shop, tree):
         mmclf.infer(shop.test_csv, images=shop.images)
         mmclf.infer(shop.test_csv, images=shop.images, overrides={"data.img_size": 48})
         mmclf.ensemble(weights=[2, 1])
+        mmclf.tune(shop.train_csv, images=shop.images, config=tree_of("stage1", tree), trials=2)
         runs = MlflowClient().search_runs(["0"], "tags.stage LIKE 'stage%' and tags.role = 'parent'")
         mmclf.ensemble(runs=[run.info.run_id for run in runs])
         yield MlflowClient()
@@ -43,7 +44,8 @@ def epoch_names() -> set[str]:
 
 def test_every_tag_and_metric_is_declared(store):
     runs = store.search_runs(["0"])
-    assert {run.data.tags[Tag.STAGE] for run in runs} == {"stage1", "stage2", "fusion", "register", "infer", "ensemble"}
+    stages = {"stage1", "stage2", "fusion", "register", "infer", "ensemble", "tune"}
+    assert {run.data.tags[Tag.STAGE] for run in runs} == stages
     metrics = epoch_names() | set(Metric)
     for run in runs:
         tags = {tag for tag in run.data.tags if not THEIRS.fullmatch(tag)}

@@ -13,7 +13,7 @@ import mmclf
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "mlflow", "open_clip", "transformers", "sklearn", "scipy")
-ENTRY_POINTS = ("stage1", "stage2", "infer", "register", "ensemble", "batch", "cache", "main")
+ENTRY_POINTS = ("stage1", "stage2", "tune", "infer", "register", "ensemble", "batch", "cache", "main")
 
 SCRIPT = """
 import contextlib, importlib, io, sys
@@ -50,6 +50,10 @@ def test_help_imports_nothing_heavy(name):
         ["stage1", "--csv", "a.csv", "--images", "b", "--overrides", "model.clip_trainable=true"],
         ["stage2", "--config", "nowhere.yaml"],
         ["stage2", "--overrides", "train.views=3"],
+        ["tune", "--csv", "a.csv", "--images", "b", "--trials", "0"],
+        ["tune", "--csv", "a.csv", "--images", "b", "--budget", "soon"],
+        ["tune", "--csv", "a.csv", "--images", "b", "--metric", "cv/macro_f1"],
+        ["tune", "--csv", "a.csv", "--images", "b", "--space", "nowhere.yaml"],
         ["infer", "--csv", "a.csv", "--images", "b", "--overrides", "data.img_sise=3"],
         ["infer", "--csv", "a.csv", "--images", "b", "--config", "nowhere.yaml"],
         ["register", "--folds", "x"],
@@ -75,6 +79,7 @@ def test_a_mistake_in_options_or_configuration_imports_nothing_heavy(arguments):
         ["stage1", "--csv", "nowhere.csv", "--images", "b"],
         ["stage1", "--csv", "s3://shop/a.csv", "--images", "b"],
         ["stage2", "--csv", "nowhere.csv", "--images", "b"],
+        ["tune", "--csv", "nowhere.csv", "--images", "b"],
         ["infer", "--csv", "nowhere.csv", "--images", "b"],
     ],
     ids=" ".join,

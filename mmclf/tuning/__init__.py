@@ -1,0 +1,1 @@
+"""Settings of a head tried out on stored features: the space, what a trial leaves, who proposes, and the pictures."""
