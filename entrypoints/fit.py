@@ -13,15 +13,16 @@ from typing import Any
 import mmclf
 
 from .common import run
+from .options import parse_duration
 
 DEFAULTS = {"csv": None, "images": None, "overrides": "", "budget": "", "name": "mmclf"}
 
 
 def fit(options: argparse.Namespace) -> dict[str, Any]:
     """Train, fuse and register; returns the headline figures."""
-    return mmclf.fit(
-        options.csv, images=options.images, overrides=options.overrides, budget=options.budget, name=options.name
-    ).figures
+    budget = parse_duration("budget", options.budget)
+    found = mmclf.fit(options.csv, images=options.images, overrides=options.overrides, budget=budget, name=options.name)
+    return found.figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -305,9 +305,8 @@ def _start_run(name: str, run_id: str | None = None) -> Iterator[Run]:
     before = mlflow.active_run()
     if before is not None and before.info.run_id not in _holders:
         raise RunError(f"MLflow: run {before.info.run_id} is active here; end it first, by mlflow.end_run()")
-    with mlflow.start_run(
-        run_id, run_name=name, nested=before is not None, log_system_metrics=before is None
-    ) as active:
+    nested = before is not None
+    with mlflow.start_run(run_id, run_name=name, nested=nested, log_system_metrics=not nested) as active:
         _set_tags({Tag.RUN_NAME: name})  # a run that `mlflow run` made has a random name
         try:
             yield active

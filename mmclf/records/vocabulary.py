@@ -33,7 +33,8 @@ class Tag(Word):
 
     STAGE = (
         "stage",
-        "the job: fit, stage1, stage2, fusion, infer, ensemble, register, batch, tune or demo; of a version, the model's",
+        "the job: fit, tune, stage1, stage2, fusion, infer, ensemble, register, batch or demo; of a version, that of "
+        "its model",
     )
     ROLE = (
         "role",
@@ -70,7 +71,7 @@ class Tag(Word):
     SETTINGS = "settings", "what a trial tries, as JSON"
     PROCESS = "process", "machine, number and start of the process that is at a tune"
     DEMO = "demo", "of a version: true where the demo registered it, so that a real run takes its place"
-    BUDGET = "budget", "time that fit was given, as it was asked for; empty where it wasn't"
+    BUDGET = "budget", "seconds that fit was given; empty where there was no limit"
     ERROR = "error", "why a run failed"
     # MLflow's own
     NOTE = "mlflow.note.content", "description of the run, Markdown"

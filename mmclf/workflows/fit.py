@@ -49,7 +49,7 @@ def fit(
     *,
     images: str | Path,
     overrides: Overrides = "",
-    budget: str | float | None = None,
+    budget: float | None = None,
     name: str = DEFAULT_NAME,
 ) -> Registration:
     """Train what suits the table and the machine, fuse it by learned weights, and register the best.
@@ -64,8 +64,8 @@ def fit(
         overrides: of all members: `data.*`, `infer.*`, `model.name`, `model.pretrained`, `train.amp`, `train.folds`
             and `train.seed`, as `"data.groups_csv=groups.csv"` or a mapping. Classes that only `data.classes_csv` names
             are in the model too.
-        budget: `"30m"`, `"2h"` or seconds. The heads are always made; fine-tuning, which a CPU leaves out unless it
-            is asked for by this, only if it is expected to end in time.
+        budget: seconds. The heads are always made; fine-tuning, which a CPU leaves out unless it is asked for by this,
+            only if it is expected to end in time. None for what the machine suggests.
         name: of the registered model.
 
     Returns:
@@ -77,7 +77,8 @@ def fit(
     start = time.monotonic()
     given = plan.shared_changes(overrides)
     classes_csv = given.pop(plan.CLASSES_CSV, None)
-    seconds = plan.parse_budget(budget)
+    if budget is not None and not budget > 0:
+        raise ConfigError(f"budget: found {budget}; give seconds, more than 0")
     if environment.WORLD_SIZE.integer() > 1:
         raise ConfigError("fit needs one process only: start it without torchrun; stage 2 runs on several")
     from ..records import runs, tracking
@@ -91,20 +92,20 @@ def fit(
     say(f"fit: {machine}")
     split = read_split(table, images, config)
     runs.connect()
-    preparation = _prepare(config, split.catalog, will_fine_tune=seconds is not None or machine.device == "cuda")
+    preparation = _prepare(config, split.catalog, will_fine_tune=budget is not None or machine.device == "cuda")
     config = preparation.config
     shared = changes | {"data.max_len": config.data.max_len, "data.multi_image_mode": config.data.multi_image_mode}
     said = f"{config.model.name}{f' ({config.model.pretrained})' if config.model.pretrained else ''}: {why}"
     say(f"fit: backbone {said}; {config.data.max_len} tokens of a text")
-    left = None if seconds is None else seconds - (time.monotonic() - start)
+    left = None if budget is None else budget - (time.monotonic() - start)
     steps = [plan.zero_shot_step(classes_csv), *_plan(preparation, split, machine, left)]
     expected = time.monotonic() - start + preparation.encoding + sum(s.seconds for s in steps if s.is_taken)
     rows = [["features", f"about {clock(preparation.encoding)}", preparation.note], *plan.describe(steps)]
-    rows.append(["together", f"about {clock(expected + plan.OVERHEAD)}", plan.budget_note(seconds, expected)])
+    rows.append(["together", f"about {clock(expected + plan.OVERHEAD)}", plan.budget_note(budget, expected)])
     say(aligned(PLAN, rows))
-    tags = {Tag.BUDGET: str(budget or ""), Tag.BACKBONE: said, Tag.DEVICE: machine.device}
+    tags = {Tag.BUDGET: "" if budget is None else f"{budget:g}", Tag.BACKBONE: said, Tag.DEVICE: machine.device}
     with tracking.record_several("fit", f"fit {split.catalog.name}", tags):
-        found = _train(steps, shared, split, table, images, None if seconds is None else start + seconds)
+        found = _train(steps, shared, split, table, images, None if budget is None else start + budget)
         registration, lines, gain = _conclude(found, name, must_fuse=classes_csv is not None)
         text = [f"**{registration.model}**: {registration.figures['verdict']}", "", *markdown_table(MEMBERS, lines), ""]
         tracking.describe("\n".join([*text, gain, "", *markdown_table(PLAN, rows)]))

@@ -112,7 +112,7 @@ def test_what_is_registered_scores(project, fitted, shop):
 def test_a_budget_with_room_fine_tunes_too(project, shared):
     """From Python, from a data frame."""
     frame = pd.read_csv(project.shop.train_csv, dtype=str, keep_default_na=False)
-    found = mmclf.fit(frame, images=project.shop.images, overrides=shared, budget="2h", name="tuned")
+    found = mmclf.fit(frame, images=project.shop.images, overrides=shared, budget=7200, name="tuned")
     assert found.figures["members"] == 3
     assert found.model == "models:/tuned/1"
 
@@ -131,7 +131,7 @@ def test_a_budget_is_kept(project, shared, monkeypatch, when):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--budget", "soon"], "budget: found 'soon'; give a time, as 90s, 30m or 2h"),
+        (["--budget", "soon"], "--budget: found 'soon'; give a time such as 90s, 10m or 2h"),
         (["--overrides", "train.epochs=3"], "overrides: train.epochs: fit decides this itself"),
         (["--overrides", "data.label_col=kind"], "'kind'"),
     ],

@@ -56,19 +56,6 @@ def test_what_it_decides_itself_can_not_be_overridden(key):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("", None), (None, None), ("90s", 90), ("30m", 1800), ("1.5h", 5400), (60, 60), ("60", 60)]
-)
-def test_budgets(text, seconds):
-    assert plan.parse_budget(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["soon", "m", "-3m", "0", "nan", "inf", "3d", [1]])
-def test_a_budget_that_is_no_time_says_how_one_is_written(text):
-    with pytest.raises(ConfigError, match=r"budget: found .*; give a time, as 90s, 30m or 2h"):
-        plan.parse_budget(text)
-
-
-@pytest.mark.parametrize(
     ("rows", "size"), [(1, 32), (300, 32), (4_000, 32), (11_000, 128), (50_000, 512), (10**6, 1024)]
 )
 def test_larger_tables_take_larger_batches(rows, size):
