@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, build_config, keys_of_head, read_yaml
+from ..config import KERNELS, Config, build_config, keys_of_head, read_yaml
 from ..errors import ConfigError
 
 # by kind of head, in the form of a file. Wide around the shipped recipes; what lies beyond was bad on two catalogues
@@ -26,13 +26,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "kernel": {
         "model.kernels": [
-            ["image", "text", "product", "words", "chars"],
+            list(KERNELS),
             ["image", "text", "product"],
             ["image", "text"],
-            ["image", "text", "words", "chars"],
-            ["image", "text", "product", "words"],
-            ["image", "text", "product", "chars"],
-            ["text", "words", "chars"],
+            ["image", "text", "title", "product"],
+            ["image", "text", "title", "words", "chars"],
+            ["image", "text", "product", "words", "chars"],
+            ["text", "title", "words", "chars"],
             ["image", "words", "chars"],
             ["image", "chars"],
             ["words", "chars"],
@@ -117,7 +117,11 @@ def default_space(config: Config, fixed: Mapping[str, Any]) -> Space:
     Raises:
         ConfigError: nothing is left to try.
     """
-    tree = {key: axis for key, axis in DEFAULTS.get(config.model.head, {}).items() if key not in fixed}
+    if config.model.head not in DEFAULTS:
+        raise ConfigError(
+            f"tune: a head of kind {config.model.head} has no settings to try; set model.head=mlp or kernel"
+        )
+    tree = {key: axis for key, axis in DEFAULTS[config.model.head].items() if key not in fixed}
     if not tree:
         raise ConfigError(
             f"tune: nothing to try for model.head={config.model.head}: overrides fix every key of its space; "

@@ -223,11 +223,13 @@ def _train(
         images: the folder.
         ends: when the budget does, on the monotonic clock; None without one.
     """
+    from .frozen import open_frozen
     from .stage1 import train_heads
     from .stage2 import stage2
     from .tables import read_split
 
     found: list[Member] = []
+    frozen = open_frozen("fit", resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared), split)
     for step in steps:
         start = time.monotonic()
         if not step.is_taken:
@@ -250,7 +252,7 @@ def _train(
             config = resolve_config(step.config, shared | step.changes)
             rows = read_split(table, images, config, quiet=True) if plan.CLASSES_CSV in step.changes else split
             try:
-                run = train_heads(config, rows, rows.numbers, terse=True)
+                run = train_heads(config, rows, rows.numbers, terse=True, frozen=frozen)
             except AlignmentError as error:
                 if plan.CLASSES_CSV in step.changes:
                     raise

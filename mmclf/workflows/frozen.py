@@ -18,12 +18,21 @@ from .tables import say_truncated
 
 @dataclass(frozen=True)
 class Frozen:
-    """Towers, and the features of a table, computed when they are first asked for unless the cache has them."""
+    """Towers, and the features of a table, computed when they are first asked for unless the cache has them.
+
+    Attributes:
+        backbone: that they come from.
+        features: see there.
+        device: that they are computed on.
+        precision: of the towers.
+        truncated: how many texts don't fit.
+    """
 
     backbone: LazyBackbone
     features: TableFeatures
     device: torch.device
     precision: Precision
+    truncated: int
 
 
 def open_frozen(job: str, config: Config, split: Split) -> Frozen:
@@ -50,7 +59,7 @@ def open_frozen(job: str, config: Config, split: Split) -> Frozen:
         compiled=config.train.compile,
     )
     features = TableFeatures(split.catalog.rows, encoder)
-    if config.model.head == "mlp" or "text" in features_used(config.model.kernels):
+    if config.model.head != "kernel" or "text" in features_used(config.model.kernels):
         features.texts()
         say_truncated(encoder.truncated, len(split.catalog), config.data.max_len)
-    return Frozen(backbone, features, device, precision)
+    return Frozen(backbone, features, device, precision, encoder.truncated)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..training.crossval import FoldOutcome
     from ..training.zero_shot_fit import PlainFigures
     from .fold_training import Report
+    from .frozen import Frozen
 
 
 def stage1(
@@ -56,7 +57,9 @@ def stage1(
     return train_heads(settings, split, choose_folds(split, fold))
 
 
-def train_heads(config: Config, split: "Split", chosen: list[int], *, terse: bool = False) -> StageRun:
+def train_heads(
+    config: Config, split: "Split", chosen: list[int], *, terse: bool = False, frozen: "Frozen | None" = None
+) -> StageRun:
     """Stage 1 on a table that was read before.
 
     Args:
@@ -64,73 +67,49 @@ def train_heads(config: Config, split: "Split", chosen: list[int], *, terse: boo
         split: the catalogue and its folds.
         chosen: numbers of the folds that are trained.
         terse: say a line a fold, not an epoch.
+        frozen: the features of the table, where they were opened for another head; `data` and the backbone are the same.
 
     Raises:
         MmclfError: see `stage1`.
     """
     from ..model.checkpoint import build_head
     from ..model.classifier import HeadModel
-    from ..model.frozen_encoder import Encoder
-    from ..model.kernels import features_used
-    from ..model.towers import LazyBackbone
     from ..records import runs
-    from ..runtime.device import allow_tf32, pick_device, pick_precision
     from ..runtime.seeds import seed_everything
-    from ..store.cache import open_cache
     from ..training.crossval import train_fold
-    from ..training.feature_loader import TableFeatures
     from ..training.fold_task import FoldTask
     from ..training.loaders import feature_loaders
     from .fold_training import StageJob, train_folds
-    from .tables import say_truncated
+    from .frozen import open_frozen
 
     runs.connect()
-    device = pick_device()
-    precision = pick_precision(device, config.train.amp)
-    allow_tf32(device)
-    cache = open_cache()
-    say(f"stage1: {device.type} in {precision.name} ({precision.reason}); features in {cache.root}")
-    backbone = LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)
-    seed = config.train.seed
-    encoder = Encoder(
-        backbone,
-        config.data,
-        precision=precision,
-        device=device,
-        cache=cache,
-        seed=seed,
-        compiled=config.train.compile,
-    )
-    reads = features_used(config.model.kernels) if config.model.head == "kernel" else ["image", "text"]
-    features = TableFeatures(split.catalog.rows, encoder)
-    if "text" in reads:
-        features.texts()
-    truncated = encoder.truncated
-    say_truncated(truncated, len(split.catalog), config.data.max_len)
+    frozen = frozen or open_frozen("stage1", config, split)
+    features, spec = frozen.features, frozen.backbone.spec
+    seed, truncated = config.train.seed, frozen.truncated
 
     def train_mlp(fold: int, checkpoint: Path, report: "Report") -> "FoldOutcome":
         seed_everything(seed, "head", fold)
-        model = HeadModel(build_head(backbone.spec.identity, config, len(split.catalog.classes)))
+        model = HeadModel(build_head(spec.identity, config, len(split.catalog.classes)))
         loaders = feature_loaders(split, fold, config, features)
-        task = FoldTask("stage1", fold, config, model, *loaders, device)
-        return train_fold(task, split, backbone.spec, checkpoint, report)
+        task = FoldTask("stage1", fold, config, model, *loaders, frozen.device)
+        return train_fold(task, split, spec, checkpoint, report)
 
     def facts() -> dict[str, float]:
-        return encoder.ledger.figures() | {Metric.TRUNCATED: truncated} | plain
+        return features.encoder.ledger.figures() | {Metric.TRUNCATED: truncated} | plain
 
     plain: dict[str, float] = {}
-    tags = {Tag.PRECISION: precision.name, Tag.DEVICE: device.type}
+    tags = {Tag.PRECISION: frozen.precision.name, Tag.DEVICE: frozen.device.type}
     if config.model.head == "mlp":
-        job = StageJob("stage1", config, split, chosen, backbone.spec, train_mlp, tags, facts, terse=terse)
+        job = StageJob("stage1", config, split, chosen, spec, train_mlp, tags, facts, terse=terse)
         return train_folds(job)
     from ..training.solved_folds import SolvedFolds
 
-    solved = SolvedFolds(split, config, features, backbone.spec)
+    solved = SolvedFolds(split, config, features, spec)
     if solved.plain is not None:
         plain |= _start_of(solved.plain, split)
     all_rows = solved.solve_all
     return train_folds(
-        StageJob("stage1", config, split, chosen, backbone.spec, solved.solve, tags, facts, all_rows, terse=terse)
+        StageJob("stage1", config, split, chosen, spec, solved.solve, tags, facts, all_rows, terse=terse)
     )
 
 
