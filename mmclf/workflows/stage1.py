@@ -67,7 +67,7 @@ def train_heads(
         split: the catalogue and its folds.
         chosen: numbers of the folds that are trained.
         terse: say a line a fold, not an epoch.
-        frozen: the features of the table, where they were opened for another head; `data` and the backbone are the same.
+        frozen: the features of the table, where they were opened for another head with the same `data` and backbone.
 
     Raises:
         MmclfError: see `stage1`.
