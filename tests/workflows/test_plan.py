@@ -65,6 +65,10 @@ def test_larger_tables_take_larger_batches(rows, size):
 def test_the_kernel_head_is_exact_as_far_as_memory_goes():
     assert "exact" in plan.kernel_step(20_000, 5, CPU, 20_000).why
     assert "landmarks" in plan.kernel_step(20_001, 5, CPU, 20_000).why
+    assert plan.kernel_step(200_000, 5, CPU, 20_000).is_taken
+    beyond = plan.kernel_step(200_001, 5, CPU, 20_000)
+    assert not beyond.is_taken
+    assert "left out: about" in beyond.why
 
 
 @pytest.mark.parametrize("make", [lambda n: plan.kernel_step(n, 5, CPU, 20_000), lambda n: plan.mlp_step(n, 5, CPU)])
