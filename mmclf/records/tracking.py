@@ -212,7 +212,8 @@ def record_stage(
     }
     tags |= extra or {}
     _check_resumed(tags)
-    with _start_run(f"{stage} {tags[Tag.BACKBONE]}") as active:
+    head = "" if config.model.head == "mlp" else f" {config.model.head}"
+    with _start_run(f"{stage}{head} {tags[Tag.BACKBONE]}") as active:
         _set_tags(tags | {Tag.ROLE: "parent", Tag.IMAGES: str(catalog.image_root.resolve())})
         if catalog.table_path is not None:
             _set_tags({Tag.CSV: str(catalog.table_path.resolve())})

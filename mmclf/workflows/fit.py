@@ -9,7 +9,7 @@ import numpy as np
 
 from ..config import Config, Overrides, resolve_config
 from ..errors import AlignmentError, ConfigError
-from ..records.vocabulary import DEFAULT_NAME, Metric, Tag
+from ..records.vocabulary import DEFAULT_NAME, Metric, Tag, show_backbone
 from ..runtime import environment
 from ..runtime.progress import aligned, clock, say
 from ..runtime.speed import Ledger
@@ -103,11 +103,20 @@ def fit(
     rows = [["features", f"about {clock(preparation.encoding)}", preparation.note], *plan.describe(steps)]
     rows.append(["together", f"about {clock(expected + plan.OVERHEAD)}", plan.budget_note(budget, expected)])
     say(aligned(PLAN, rows))
-    tags = {Tag.BUDGET: "" if budget is None else f"{budget:g}", Tag.BACKBONE: said, Tag.DEVICE: machine.device}
-    with tracking.record_several("fit", f"fit {split.catalog.name}", tags):
+    tags = {
+        Tag.BUDGET: "" if budget is None else f"{budget:g}",
+        Tag.BACKBONE: show_backbone(config.model.name, config.model.pretrained or ""),
+        Tag.DEVICE: machine.device,
+    }
+    with tracking.record_several("fit", f"fit {_short(split.catalog)}", tags):
         found = _train(steps, shared, split, table, images, None if budget is None else start + budget)
         registration, lines, gain = _conclude(found, name, must_fuse=classes_csv is not None)
-        text = [f"**{registration.model}**: {registration.figures['verdict']}", "", *markdown_table(MEMBERS, lines), ""]
+        text = [
+            f"**{registration.model}**: {registration.figures['verdict']}",
+            "",
+            *markdown_table(MEMBERS, [lines[-1], *lines[:-1]]),
+            "",
+        ]
         tracking.describe("\n".join([*text, gain, "", *markdown_table(PLAN, rows)]))
         figures: dict[str, float] = {
             Metric.SECONDS: time.monotonic() - start,
@@ -126,6 +135,12 @@ def fit(
         registration.figures | {"members": len(found), "seconds": round(time.monotonic() - start, 1)},
         registration.model,
     )
+
+
+def _short(catalog: "Catalog") -> str:
+    """A table by its folder and name, which tell it apart in a list of runs."""
+    path = catalog.table_path
+    return catalog.name if path is None else f"{path.resolve().parent.name}/{path.name}"
 
 
 @dataclass(frozen=True)
