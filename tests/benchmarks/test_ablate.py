@@ -1,0 +1,78 @@
+"""The ablation's figures can be relied on, and it runs from end to end.
+
+.venv/bin/python -m pytest tests/benchmarks/test_ablate.py
+"""
+
+import numpy as np
+import pytest
+
+from benchmarks import ablate
+from tests.conftest import MAX_LEN
+
+
+def test_an_interval_covers_the_mean_of_noise_and_shrinks_with_the_rows():
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(0.1, 1, 100), rng.normal(0.1, 1, 10_000)
+    low, high = ablate.interval(few, None)
+    assert low < few.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 / 10, rel=0.15)
+    low, high = ablate.interval(many, None)
+    assert 0 < low < many.mean() < high
+
+
+def test_rows_of_a_group_count_together():
+    """Each of 50 rows ten times over says no more than once."""
+    once = np.random.default_rng(0).normal(size=50)
+    groups = [str(row) for row in range(50) for _ in range(10)]
+    alone, grouped = ablate.interval(once, None), ablate.interval(np.repeat(once, 10), groups)
+    assert grouped == pytest.approx(alone, abs=0.02)
+    assert ablate.interval(np.repeat(once, 10), None)[1] < grouped[1]
+
+
+def test_every_row_is_compared_with_another_that_there_is():
+    for row in ablate.ROWS.values():
+        assert row.against == "" or row.against in ablate.ROWS
+
+
+def test_an_unknown_row_is_named(capsys):
+    with pytest.raises(SystemExit):
+        ablate.main(["kernels"])
+    assert "found 'kernels'; the rows are tf-idf, " in capsys.readouterr().err
+
+
+@pytest.fixture
+def luma(tmp_path, shop, clip_folder, monkeypatch):
+    """The drawn shop in its place."""
+    folder = tmp_path / "luma"
+    folder.mkdir()
+    (folder / "train.csv").symlink_to(shop.train_csv)
+    (folder / "images").symlink_to(shop.images)
+    monkeypatch.setattr(ablate, "DATA", tmp_path)
+    monkeypatch.setattr(ablate, "MAX_LEN", MAX_LEN)
+    monkeypatch.setenv("MMCLF_BENCH_MODEL", f"local-dir:{clip_folder}")
+
+
+@pytest.mark.usefixtures("luma")
+def test_it_runs(capsys):
+    assert ablate.main(["tf-idf", "mlp", "text-alone", "kernel+mlp", "--data", "luma", "--seeds", "42"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")][2:] == [
+        "| tf-idf",
+        "| mlp",
+        "| text-alone",
+        "| kernel+mlp",
+    ]
+    top1 = [float(line.split(" | ")[1]) for line in lines[2:6]]
+    assert all(0.1 < value < 1 for value in top1)
+    assert "points" in lines[0]
+
+
+@pytest.mark.usefixtures("luma")
+def test_what_a_lost_picture_or_text_costs(capsys):
+    assert ablate.main(["--missing", "--data", "luma", "--seeds", "42"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line, what in zip(lines[2:4], ("picture", "text"), strict=True):
+        assert line.startswith(f"| {what} taken away | ")
+        whole, without, never = (float(cell) for cell in line.removesuffix(" |").split(" | ")[1:])
+        assert whole > without
+        assert 0 < never < 1
