@@ -20,7 +20,7 @@ from mmclf.model.classifier import Classifier
 from mmclf.runtime.device import Precision
 from mmclf.runtime.seeds import seed_everything
 from mmclf.training.fold_task import FoldTask
-from mmclf.training.loop import EpochResult, fit, linear_schedule
+from mmclf.training.loop import EpochResult, fit, linear_schedule, predict
 from tests.conftest import MAX_LEN
 
 CPU = torch.device("cpu")
@@ -181,3 +181,69 @@ def test_a_loss_that_is_not_a_number_stops_with_advice(backbone, catalog, tree):
         model.head[1].weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"fold 3, epoch 1.*nan.*lower train\.lrs"):
         list(fit(FoldTask("stage1", 3, configure(tree), model, loader, validation, CPU)))
+
+
+# what keeps fine-tuning steady
+
+
+def test_without_patience_all_epochs_are_run(backbone, catalog, tree):
+    still = {"image_encoder": 0, "text_encoder": 0, "head": 0.0}
+    _, results = train(backbone, catalog, configure(tree, epochs=4, early_stop_patience=None, lrs=still))
+    assert [r.is_best for r in results] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("rows", [32, 29])  # 29: the last gradient is scaled too
+def test_a_gradient_is_shortened(backbone, catalog, tree, rows):
+    """AdamW divides by the gradient's size plus 1e-8: of one that is far smaller nothing is left."""
+    config = configure(tree, epochs=1, batch_size=8, grad_accum=2, weight_decay=0.0, clip_grad_norm=1e-14)
+    before = {k: v.clone() for k, v in prepare(backbone, catalog, config)[0].head.state_dict().items()}
+    model, _ = train(backbone, catalog, config, rows=rows)
+    for name, tensor in model.head.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=1e-6)
+
+
+def test_a_gradient_that_is_short_enough_is_left_alone(clip_folder, catalog, tree):
+    from mmclf.model.loading import load_backbone
+
+    states = []
+    for longest in (None, 1e6):
+        config = configure(tree, epochs=1, batch_size=8, clip_grad_norm=longest)
+        model, _ = train(load_backbone(config.model.name, None, config.data.img_size), catalog, config, trainable=True)
+        states.append(model.state_dict())
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+def test_the_averaged_weights_are_validated_and_held_while_a_result_is_given(clip_folder, catalog, tree):
+    from mmclf.model.loading import load_backbone
+
+    held, losses = [], []
+    for decay in (None, 0.9):
+        config = configure(tree, epochs=3, batch_size=8, early_stop_patience=None, ema=decay)
+        fresh = load_backbone(config.model.name, None, config.data.img_size)
+        model, loader, validation = prepare(fresh, catalog, config, trainable=True)
+        task = FoldTask("stage2", 0, config, model, loader, validation, CPU)
+        held.append([])
+        losses.append([])
+        for result in fit(task):
+            again, _ = predict(task, "again")
+            assert np.array_equal(again, result.probabilities)
+            held[-1].append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+            losses[-1].append(result.train_loss)
+    # the optimiser goes its own way, whatever is shown between the epochs
+    assert losses[0] == losses[1]
+    assert not torch.equal(held[0][-1]["head.4.weight"], held[1][-1]["head.4.weight"])
+    # 4 steps in, the average still lies between the start and the optimiser's weights
+    assert not torch.equal(held[1][0]["head.4.weight"], held[1][1]["head.4.weight"])
+
+
+def test_the_rates_on_record_are_those_of_the_top_layers(backbone, catalog, tree):
+    lrs = {"image_encoder": 1e-3, "text_encoder": 2e-3, "head": 1e-2}
+    config = configure(tree, epochs=1, batch_size=32, lrs=lrs, layer_decay=0.5, decay_norms=False)
+    before = {k: v.clone() for k, v in backbone.clip.state_dict().items()}
+    model, results = train(backbone, catalog, config, trainable=True)
+    assert results[0].learning_rates == pytest.approx(lrs)
+    # the first step of AdamW moves each weight by about its rate
+    moved = {k: float((v - before[k]).abs().max()) for k, v in model.backbone.clip.state_dict().items()}
+    blocks = len(backbone.clip.visual.transformer.resblocks)
+    assert moved["visual.proj"] == pytest.approx(1e-3, rel=0.05)
+    assert moved["visual.conv1.weight"] == pytest.approx(1e-3 * 0.5 ** (blocks + 1), rel=0.05)
