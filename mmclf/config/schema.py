@@ -124,18 +124,8 @@ class TrainConfig(Section):
     grad_accum: Annotated[Count, STEPPED] = 1
     # epochs without a better validation; None: all epochs, so that the rates fall to the end
     early_stop_patience: Annotated[Annotated[int, Field(ge=1)] | None, STEPPED] = 2
-    # rate of each block of a tower, as a share of that of the block above
-    layer_decay: Annotated[float, Field(gt=0.0, le=1.0), Only("stage2", "training the towers"), STEPPED] = 1.0
-    # whether weight decay acts on norms and biases too
-    decay_norms: Annotated[bool, STEPPED] = True
-    # longest gradient of a step
-    clip_grad_norm: Annotated[Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None, STEPPED] = None
     # validated and kept is a moving average of the weights with this decay
     ema: Annotated[Annotated[float, Field(gt=0.0, lt=1.0)] | None, STEPPED] = None
-    # least share of a picture that a random crop shows
-    crop_scale: Annotated[
-        float, Field(gt=0.0, le=1.0), Only("stage2", "training the towers; stage 1 has train.views"), STEPPED
-    ] = 0.08
     # random crops of each picture that the epochs take in turn. None: as many as epochs; 0: the eval view
     views: Annotated[
         Annotated[int, Field(ge=0, le=1000)] | None,

@@ -126,17 +126,16 @@ class Transform:
         resized: Image.Image = functional.resize(picture, [self.img_size + TRAIN_MARGIN], interpolation=mode)
         return resized
 
-    def random_view(self, enlarged: Image.Image, seed: int, least: float = CROP_SCALE[0]) -> torch.Tensor:
+    def random_view(self, enlarged: Image.Image, seed: int) -> torch.Tensor:
         """uint8 (3, img_size, img_size): a random crop, flipped every second time; `seed` alone decides.
 
         Args:
             enlarged: made by `enlarge`.
             seed: of crop and flip.
-            least: share of the picture's area that a crop has at least.
         """
         functional, mode = _torchvision(self.interpolation)
         generator = torch.Generator().manual_seed(seed)
-        top, left, height, width = _random_crop(enlarged.height, enlarged.width, generator, least)
+        top, left, height, width = _random_crop(enlarged.height, enlarged.width, generator)
         flip = bool(torch.rand(1, generator=generator) < 0.5)
         view = functional.resized_crop(enlarged, top, left, height, width, [self.img_size] * 2, interpolation=mode)
         return _to_tensor(functional.horizontal_flip(view) if flip else view)
@@ -153,9 +152,7 @@ class Transform:
         return normalised
 
 
-def _random_crop(
-    height: int, width: int, generator: torch.Generator, least: float = CROP_SCALE[0]
-) -> tuple[int, int, int, int]:
+def _random_crop(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
     """Top, left, height and width of a random crop.
 
     The draws of torchvision's RandomResizedCrop, to the bit, from a generator of their own: torchvision's come from
@@ -167,7 +164,7 @@ def _random_crop(
 
     log_ratio = torch.log(torch.tensor(CROP_RATIO))
     for _ in range(10):
-        area = height * width * uniform(least, CROP_SCALE[1]).item()
+        area = height * width * uniform(*CROP_SCALE).item()
         ratio = torch.exp(uniform(log_ratio[0].item(), log_ratio[1].item())).item()
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:

@@ -11,39 +11,30 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .images import CROP_SCALE, Transform, decode_picture, read_file
+from .images import Transform, decode_picture, read_file
 from .views import View
 
 
 class Pictures:
     """Views of pictures, the files of a folder or contents in memory."""
 
-    def __init__(
-        self,
-        source: Path | Mapping[str, bytes],
-        transform: Transform,
-        *,
-        draft: int | None = None,
-        least_crop: float = CROP_SCALE[0],
-    ) -> None:
+    def __init__(self, source: Path | Mapping[str, bytes], transform: Transform, *, draft: int | None = None) -> None:
         """
         Args:
             source: the folder, or the contents of the pictures by name.
             transform: of the backbone.
             draft: a side in pixels; large JPEGs are decoded at a fraction of their size (see `decode_picture`).
-            least_crop: share of a picture that a random crop shows at least.
         """
         self._source = source
         self._transform = transform
         self._draft = draft
-        self._least_crop = least_crop
         self._last: dict[str, Image.Image] = {}  # the picture that was decoded last
 
     def at_other_sizes(self, transforms: Sequence[Transform]) -> list["Pictures"]:
         """The same pictures through other transforms: what one of them decodes, the next ones needn't."""
         others = []
         for transform in transforms:
-            other = Pictures(self._source, transform, draft=self._draft, least_crop=self._least_crop)
+            other = Pictures(self._source, transform, draft=self._draft)
             other._last = self._last
             others.append(other)
         return others
@@ -57,7 +48,7 @@ class Pictures:
         picture = self._decode(view.name)
         if view.seed is None:
             return self._transform.eval_view(picture)
-        return self._transform.random_view(self._transform.enlarge(picture), view.seed, self._least_crop)
+        return self._transform.random_view(self._transform.enlarge(picture), view.seed)
 
     def placeholder(self) -> torch.Tensor:
         """uint8 (3, img_size, img_size), where a row has no picture."""

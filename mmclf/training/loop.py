@@ -16,7 +16,6 @@ from ..runtime.speed import Stopwatch, peak_memory
 from .averaging import AveragedWeights
 from .fold_task import FoldTask
 from .loss import training_loss
-from .parameter_groups import optimiser_groups, top_rates
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class EpochResult:
         train_loss: mean cross-entropy over the training rows, with label smoothing.
         val_loss: mean cross-entropy over the validation rows, without.
         val_top1, val_top3: shares in [0, 1].
-        learning_rates: of the epoch's last optimiser step, by module; those of a tower's top layer.
+        learning_rates: of the epoch's last optimiser step, by module.
         seconds: wall time of training and validation.
         rows_per_second: training rows by training time.
         data_wait: share of the training time that was spent waiting for data, in [0, 1].
@@ -106,7 +105,6 @@ class _Optimisation:
 
     Attributes:
         wrapped: the model, with gradients averaged over the processes.
-        longest: gradient of a step; None where any will do.
         averages: of the weights; None where they aren't asked for.
     """
 
@@ -114,7 +112,6 @@ class _Optimisation:
     scheduler: torch.optim.lr_scheduler.LambdaLR
     scaler: torch.amp.GradScaler
     wrapped: nn.Module
-    longest: float | None
     averages: AveragedWeights | None
 
     @classmethod
@@ -122,7 +119,7 @@ class _Optimisation:
         """AdamW with the linear schedule of the whole training."""
         config, model = task.config.train, task.model
         optimizer = torch.optim.AdamW(
-            optimiser_groups(model, config),
+            model.parameter_groups(config.lrs),
             weight_decay=config.weight_decay,
             fused=task.device.type in ("cpu", "cuda"),
         )
@@ -130,21 +127,19 @@ class _Optimisation:
         scheduler = linear_schedule(optimizer, int(config.warmup_ratio * steps), steps)
         scaler = torch.amp.GradScaler(task.device.type, enabled=model.precision.scale_loss)
         assert isinstance(model, nn.Module)  # noqa: S101 - a protocol can't say so
+        wrapped = task.world.wrap(model)
         averages = None if config.ema is None else AveragedWeights(model.parameters(), config.ema)
-        return cls(optimizer, scheduler, scaler, task.world.wrap(model), config.clip_grad_norm, averages)
+        return cls(optimizer, scheduler, scaler, wrapped, averages)
 
     def step(self, gradient_scale: float) -> dict[str, float]:
         """Take a step with the gradients times `gradient_scale`; returns the rates by module that it took."""
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        if gradient_scale != 1 or self.longest is not None:
-            self.scaler.unscale_(self.optimizer)
         if gradient_scale != 1:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    parameter.grad.mul_(gradient_scale)
-        if self.longest is not None:
-            nn.utils.clip_grad_norm_(parameters, self.longest)
-        rates = top_rates(self.optimizer.param_groups)
+            self.scaler.unscale_(self.optimizer)
+            for group in self.optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(gradient_scale)
+        rates = {group["name"]: float(group["lr"]) for group in self.optimizer.param_groups}
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()

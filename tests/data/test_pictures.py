@@ -94,19 +94,3 @@ def test_a_large_jpeg_may_be_drafted(root):
     exact = Pictures(root, TRANSFORM).view(View("large.jpg", None))
     fast = Pictures(root, TRANSFORM, draft=SIZE + 32).view(View("large.jpg", None))
     assert 0 < (exact.float() - fast.float()).abs().mean() < 1
-
-
-def test_a_gentle_crop_shows_at_least_its_share(root):
-    """A crop of the whole picture has the colours of the whole picture; one of a twelfth may have any."""
-    view = [View("a.png", seed) for seed in range(40)]
-    whole = TRANSFORM.enlarge(load_picture(root / "a.png"))
-    mean = torch.from_numpy(np.array(whole)).float().mean(dim=(0, 1))
-
-    def strays(pictures):
-        return max(float((pictures.view(each).float().mean(dim=(1, 2)) - mean).abs().max()) for each in view)
-
-    gentle = Pictures(root, TRANSFORM, least_crop=0.9)
-    assert strays(gentle) < strays(Pictures(root, TRANSFORM)) / 2
-    (other,) = gentle.at_other_sizes([TRANSFORM])
-    assert torch.equal(other.view(view[0]), gentle.view(view[0]))
-    assert not torch.equal(gentle.view(view[0]), Pictures(root, TRANSFORM).view(view[0]))

@@ -192,27 +192,6 @@ def test_without_patience_all_epochs_are_run(backbone, catalog, tree):
     assert [r.is_best for r in results] == [True, False, False, False]
 
 
-@pytest.mark.parametrize("rows", [32, 29])  # 29: the last gradient is scaled too
-def test_a_gradient_is_shortened(backbone, catalog, tree, rows):
-    """AdamW divides by the gradient's size plus 1e-8: of one that is far smaller nothing is left."""
-    config = configure(tree, epochs=1, batch_size=8, grad_accum=2, weight_decay=0.0, clip_grad_norm=1e-14)
-    before = {k: v.clone() for k, v in prepare(backbone, catalog, config)[0].head.state_dict().items()}
-    model, _ = train(backbone, catalog, config, rows=rows)
-    for name, tensor in model.head.state_dict().items():
-        torch.testing.assert_close(tensor, before[name], rtol=0, atol=1e-6)
-
-
-def test_a_gradient_that_is_short_enough_is_left_alone(clip_folder, catalog, tree):
-    from mmclf.model.loading import load_backbone
-
-    states = []
-    for longest in (None, 1e6):
-        config = configure(tree, epochs=1, batch_size=8, clip_grad_norm=longest)
-        model, _ = train(load_backbone(config.model.name, None, config.data.img_size), catalog, config, trainable=True)
-        states.append(model.state_dict())
-    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
-
-
 def test_the_averaged_weights_are_validated_and_held_while_a_result_is_given(clip_folder, catalog, tree):
     from mmclf.model.loading import load_backbone
 
@@ -234,16 +213,3 @@ def test_the_averaged_weights_are_validated_and_held_while_a_result_is_given(cli
     assert not torch.equal(held[0][-1]["head.4.weight"], held[1][-1]["head.4.weight"])
     # 4 steps in, the average still lies between the start and the optimiser's weights
     assert not torch.equal(held[1][0]["head.4.weight"], held[1][1]["head.4.weight"])
-
-
-def test_the_rates_on_record_are_those_of_the_top_layers(backbone, catalog, tree):
-    lrs = {"image_encoder": 1e-3, "text_encoder": 2e-3, "head": 1e-2}
-    config = configure(tree, epochs=1, batch_size=32, lrs=lrs, layer_decay=0.5, decay_norms=False)
-    before = {k: v.clone() for k, v in backbone.clip.state_dict().items()}
-    model, results = train(backbone, catalog, config, trainable=True)
-    assert results[0].learning_rates == pytest.approx(lrs)
-    # the first step of AdamW moves each weight by about its rate
-    moved = {k: float((v - before[k]).abs().max()) for k, v in model.backbone.clip.state_dict().items()}
-    blocks = len(backbone.clip.visual.transformer.resblocks)
-    assert moved["visual.proj"] == pytest.approx(1e-3, rel=0.05)
-    assert moved["visual.conv1.weight"] == pytest.approx(1e-3 * 0.5 ** (blocks + 1), rel=0.05)
