@@ -143,7 +143,10 @@ class TrainConfig(Section):
     warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0), STEPPED] = 0.0
     label_smoothing: Annotated[Share, STEPPED] = 0.0
     grad_accum: Annotated[Count, STEPPED] = 1
-    early_stop_patience: Annotated[Count, STEPPED] = 2
+    # epochs without a better validation; None: all epochs, so that the rates fall to the end
+    early_stop_patience: Annotated[Annotated[int, Field(ge=1)] | None, STEPPED] = 2
+    # validated and kept is a moving average of the weights with this decay
+    ema: Annotated[Annotated[float, Field(gt=0.0, lt=1.0)] | None, STEPPED] = None
     # random crops of each picture that the epochs take in turn. None: as many as epochs; 0: the eval view
     views: Annotated[
         Annotated[int, Field(ge=0, le=1000)] | None,

@@ -13,6 +13,7 @@ from ..evaluation.metrics import log_loss, top_k
 from ..runtime.progress import track
 from ..runtime.seeds import seed_everything
 from ..runtime.speed import Stopwatch, peak_memory
+from .averaging import AveragedWeights
 from .fold_task import FoldTask
 from .loss import training_loss
 
@@ -64,6 +65,7 @@ def fit(task: FoldTask) -> Iterator[EpochResult]:
     best, since_best = -1.0, 0
     for epoch in range(1, config.epochs + 1):
         task.train.set_epoch(epoch)
+        optimisation.show_averages(False)
         watch = Stopwatch()
         # epoch by epoch, so that a run resumed at an epoch draws the same dropout masks
         seed_everything(config.seed, "dropout", task.fold, epoch, *([world.rank] if world.rank else []))
@@ -74,6 +76,7 @@ def fit(task: FoldTask) -> Iterator[EpochResult]:
                 f"fold {task.fold}, epoch {epoch}: the training loss is {train_loss}; lower train.lrs "
                 f"(now {config.lrs.model_dump()}) or set train.warmup_ratio=0.1"
             )
+        optimisation.show_averages(True)
         probabilities, targets = predict(task, f"{task.name} validation {epoch}/{config.epochs}")
         top1 = top_k(probabilities, targets, 1)
         is_best = top1 > best
@@ -92,7 +95,7 @@ def fit(task: FoldTask) -> Iterator[EpochResult]:
             is_best=is_best,
             probabilities=probabilities,
         )
-        if since_best >= config.early_stop_patience:
+        if config.early_stop_patience is not None and since_best >= config.early_stop_patience:
             return
 
 
@@ -102,12 +105,14 @@ class _Optimisation:
 
     Attributes:
         wrapped: the model, with gradients averaged over the processes.
+        averages: of the weights; None where they aren't asked for.
     """
 
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LambdaLR
     scaler: torch.amp.GradScaler
     wrapped: nn.Module
+    averages: AveragedWeights | None
 
     @classmethod
     def start(cls, task: FoldTask) -> "_Optimisation":
@@ -122,7 +127,9 @@ class _Optimisation:
         scheduler = linear_schedule(optimizer, int(config.warmup_ratio * steps), steps)
         scaler = torch.amp.GradScaler(task.device.type, enabled=model.precision.scale_loss)
         assert isinstance(model, nn.Module)  # noqa: S101 - a protocol can't say so
-        return cls(optimizer, scheduler, scaler, task.world.wrap(model))
+        wrapped = task.world.wrap(model)
+        averages = None if config.ema is None else AveragedWeights(model.parameters(), config.ema)
+        return cls(optimizer, scheduler, scaler, wrapped, averages)
 
     def step(self, gradient_scale: float) -> dict[str, float]:
         """Take a step with the gradients times `gradient_scale`; returns the rates by module that it took."""
@@ -139,7 +146,14 @@ class _Optimisation:
         self.optimizer.zero_grad(set_to_none=True)
         if self.scaler.get_scale() >= scale:  # a lower scale means that the scaler skipped the step
             self.scheduler.step()
+            if self.averages is not None:
+                self.averages.update()
         return rates
+
+    def show_averages(self, shown: bool) -> None:
+        """Let the model hold the averaged weights, where there are any, or the optimiser's again."""
+        if self.averages is not None:
+            self.averages.show(shown)
 
 
 def linear_schedule(optimizer: torch.optim.Optimizer, warmup: int, steps: int) -> torch.optim.lr_scheduler.LambdaLR:

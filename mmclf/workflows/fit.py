@@ -150,13 +150,15 @@ class Preparation:
     Attributes:
         config: of the kernel head, with the length of the texts.
         encoding: seconds that the features of the table will take.
-        seconds_a_row: that a row's features take where they have to be computed.
+        seconds_a_row: that a row's features take where they have to be computed; 0 where it doesn't matter.
+        parameters: of the towers, the same.
         note: of the features, for people.
     """
 
     config: Config
     encoding: float
     seconds_a_row: float
+    parameters: int
     note: str
 
 
@@ -205,7 +207,8 @@ def _prepare(config: Config, catalog: "Catalog", *, will_fine_tune: bool) -> Pre
     else:
         note = "in the cache"
     alone = found if found.computed and not found.reused else measure(None) if will_fine_tune else Ledger()
-    return Preparation(config, encoding, alone.seconds / len(parts[1]), note)
+    parameters = sum(each.numel() for each in backbone.load().parameters()) if will_fine_tune else 0
+    return Preparation(config, encoding, alone.seconds / len(parts[1]), parameters, note)
 
 
 def _plan(preparation: Preparation, split: "Split", machine: "Machine", left: float | None) -> list["Step"]:
@@ -217,7 +220,8 @@ def _plan(preparation: Preparation, split: "Split", machine: "Machine", left: fl
     if left is not None:
         left -= preparation.encoding + sum(step.seconds for step in steps) + plan.OVERHEAD
     epochs = resolve_config(plan.CONFIGS[plan.FINE_TUNING]).train.epochs
-    return [*steps, plan.fine_tuning_step(rows, folds, epochs, preparation.seconds_a_row, machine, left)]
+    seconds, parameters = preparation.seconds_a_row, preparation.parameters
+    return [*steps, plan.fine_tuning_step(rows, folds, epochs, seconds, parameters, machine, left)]
 
 
 def _train(

@@ -30,8 +30,11 @@ CONFIGS = {
     ZERO_SHOT: "configs/zero-shot-stage1.yaml",
     KERNEL_HEAD: "configs/kernel-stage1.yaml",
     MLP_HEAD: "configs/small-stage1.yaml",
-    FINE_TUNING: "configs/small-stage2.yaml",
+    FINE_TUNING: "configs/finetune-stage2.yaml",
 }
+# rates of the towers of up to so many parameters are those of the file, of larger ones the recipe's
+SMALL_TOWERS = 50_000_000
+RECIPE_RATES = {"train.lrs.image_encoder": 1e-5, "train.lrs.text_encoder": 1e-5}
 # rows beyond which a kernel head isn't made
 KERNEL_ROWS = 200_000
 # seconds that a kernel head's fold takes on two cores, by its rows
@@ -130,7 +133,7 @@ def mlp_step(rows: int, folds: int, machine: Machine, epochs: int = 10) -> Step:
 
 
 def fine_tuning_step(
-    rows: int, folds: int, epochs: int, seconds_a_row: float, machine: Machine, left: float | None
+    rows: int, folds: int, epochs: int, seconds_a_row: float, parameters: int, machine: Machine, left: float | None
 ) -> Step:
     """Fine-tuning, where there is a GPU or the budget has room for it.
 
@@ -139,11 +142,13 @@ def fine_tuning_step(
         folds: number of them.
         epochs: of fine-tuning.
         seconds_a_row: that encoding takes.
+        parameters: of the towers.
         machine: see there.
         left: seconds of the budget that are left for it; None without a budget.
     """
     seconds = folds * epochs * rows * seconds_a_row * (FINE_TUNED_ROWS * (folds - 1) + 1) / folds
-    found = Step(FINE_TUNING, CONFIGS[FINE_TUNING], {}, seconds, "there is a GPU")
+    changes: dict[str, Any] = {} if parameters <= SMALL_TOWERS else dict(RECIPE_RATES)
+    found = Step(FINE_TUNING, CONFIGS[FINE_TUNING], changes, seconds, "there is a GPU")
     if left is not None and seconds <= left:
         return replace(found, why="the budget has room for it")
     if left is not None:

@@ -48,6 +48,7 @@ RECIPE = {
     "train.label_smoothing": 0.0,
     "train.grad_accum": 1,
     "train.early_stop_patience": 2,
+    "train.ema": None,
     "train.views": None,
     "train.amp": True,
     "train.compile": False,
@@ -269,7 +270,7 @@ def test_flat_has_dotted_keys_in_the_order_of_declaration():
 
 def test_fingerprint_is_stable_over_processes_and_machines():
     # a change of this value means that runs recorded before can no longer be told to be the same recipe
-    assert resolve_config(STAGE1).fingerprint() == "752078046ba0"
+    assert resolve_config(STAGE1).fingerprint() == "d881d123fc18"
 
 
 @pytest.mark.parametrize(
@@ -309,6 +310,7 @@ def test_fingerprint_changes_with_every_key():
         "model.head": "kernel",
         "model.kernels": "[image]",
         "model.templates": """'["a {}"]'""",
+        "train.ema": "0.5",
         "train.views": "1",
         "infer.img_sizes": "[32]",
     }

@@ -20,7 +20,7 @@ from mmclf.model.classifier import Classifier
 from mmclf.runtime.device import Precision
 from mmclf.runtime.seeds import seed_everything
 from mmclf.training.fold_task import FoldTask
-from mmclf.training.loop import EpochResult, fit, linear_schedule
+from mmclf.training.loop import EpochResult, fit, linear_schedule, predict
 from tests.conftest import MAX_LEN
 
 CPU = torch.device("cpu")
@@ -181,3 +181,35 @@ def test_a_loss_that_is_not_a_number_stops_with_advice(backbone, catalog, tree):
         model.head[1].weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"fold 3, epoch 1.*nan.*lower train\.lrs"):
         list(fit(FoldTask("stage1", 3, configure(tree), model, loader, validation, CPU)))
+
+
+# what keeps fine-tuning steady
+
+
+def test_without_patience_all_epochs_are_run(backbone, catalog, tree):
+    still = {"image_encoder": 0, "text_encoder": 0, "head": 0.0}
+    _, results = train(backbone, catalog, configure(tree, epochs=4, early_stop_patience=None, lrs=still))
+    assert [r.is_best for r in results] == [True, False, False, False]
+
+
+def test_the_averaged_weights_are_validated_and_held_while_a_result_is_given(clip_folder, catalog, tree):
+    from mmclf.model.loading import load_backbone
+
+    held, losses = [], []
+    for decay in (None, 0.9):
+        config = configure(tree, epochs=3, batch_size=8, early_stop_patience=None, ema=decay)
+        fresh = load_backbone(config.model.name, None, config.data.img_size)
+        model, loader, validation = prepare(fresh, catalog, config, trainable=True)
+        task = FoldTask("stage2", 0, config, model, loader, validation, CPU)
+        held.append([])
+        losses.append([])
+        for result in fit(task):
+            again, _ = predict(task, "again")
+            assert np.array_equal(again, result.probabilities)
+            held[-1].append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+            losses[-1].append(result.train_loss)
+    # the optimiser goes its own way, whatever is shown between the epochs
+    assert losses[0] == losses[1]
+    assert not torch.equal(held[0][-1]["head.4.weight"], held[1][-1]["head.4.weight"])
+    # 4 steps in, the average still lies between the start and the optimiser's weights
+    assert not torch.equal(held[1][0]["head.4.weight"], held[1][1]["head.4.weight"])

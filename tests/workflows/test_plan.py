@@ -92,7 +92,7 @@ def test_estimates_grow_with_the_rows_and_shrink_with_the_cores(make):
 )
 def test_fine_tuning_needs_a_gpu_or_a_budget_with_room_for_it(machine, left, is_taken, said):
     """8 epochs over 5 folds, each row trained 4 times as one of four parts and validated once."""
-    step = plan.fine_tuning_step(1_000, 5, 8, 0.0247, machine, left)
+    step = plan.fine_tuning_step(1_000, 5, 8, 0.0247, 10**7, machine, left)
     assert step.seconds == pytest.approx(8 * 1_000 * 0.0247 * 17, rel=1e-9)
     assert step.is_taken == is_taken
     assert said in step.why
@@ -109,3 +109,11 @@ def test_this_machine_is_described():
     assert found.memory > 0
     assert "of memory free" in str(found)
     assert "24 GiB" in str(GPU)
+
+
+def test_large_towers_are_fine_tuned_at_the_rates_of_the_recipe():
+    small, large = (plan.fine_tuning_step(1_000, 5, 8, 0.01, count, GPU, None) for count in (27 * 10**6, 428 * 10**6))
+    assert small.changes == {}
+    rates = resolve_config(large.config, large.changes).train.lrs
+    recipe = resolve_config("configs/stage2.yaml").train.lrs
+    assert (rates.image_encoder, rates.text_encoder) == (recipe.image_encoder, recipe.text_encoder)
