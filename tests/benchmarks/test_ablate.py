@@ -74,5 +74,5 @@ def test_what_a_lost_picture_or_text_costs(capsys):
     for line, what in zip(lines[2:4], ("picture", "text"), strict=True):
         assert line.startswith(f"| {what} taken away | ")
         whole, without, never = (float(cell) for cell in line.removesuffix(" |").split(" | ")[1:])
-        assert whole > without
-        assert 0 < never < 1
+        assert all(0 < value < 1 for value in (whole, without, never))
+    assert whole > without + 0.1  # the texts of the drawn shop; what a random tower makes of its pictures is noise
