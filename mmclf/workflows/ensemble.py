@@ -29,7 +29,7 @@ def ensemble(
         MmclfError: there are no such runs, or they can't be averaged; the message says why.
     """
     if len(set(runs)) < len(runs):
-        raise ConfigError("--runs: a run is named twice; use --weights to count one more than another")
+        raise ConfigError("--runs: a run is named twice; of runs of infer, --weights counts one more than another")
     start = time.perf_counter()
     import pandas as pd
 

@@ -79,6 +79,8 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
         seconds = time.perf_counter() - start
         tracking.log_facts({}, tracking.cv_metrics(reached) | {Metric.SECONDS: seconds} | facts)
     run_id = record.info.run_id
+    if not quiet:
+        say(f"next: mlflow run . -e register --env-manager local -P runs={run_id}")
     said = {"cv_top1_mean": reached.top1_mean, "cv_top1_std": reached.top1_std, "cv_top3_mean": reached.top3_mean}
     return StageRun(run_id, {"run_id": run_id, "runs": len(kept)} | said | {"seconds": round(seconds, 1)})
 

@@ -52,24 +52,23 @@ def demo_champion(folder: Path) -> tuple[Path, np.ndarray, list[str]]:
     return copy_model(PROJECT / stored.removeprefix("file://"), folder), table.probabilities, list(table.classes)
 
 
-def solved_champion(folder: Path) -> tuple[Path, np.ndarray, list[str]]:
-    """The same of a solved head on the demo's tiny CLIP."""
+def fused_champion(folder: Path) -> tuple[Path, np.ndarray, list[str]]:
+    """The same of a fusion that `fit` makes on the demo's tiny CLIP: zero-shot, kernel and MLP heads."""
     overrides = {"model.name": f"local-dir:{DEMO / 'tiny-clip'}", "model.pretrained": None}
     # the frame below has one picture a row
     overrides |= {"data.img_size": 64, "data.max_len": 32, "data.multi_image_mode": "first", "train.folds": 2}
     images = DEMO / "catalog" / "images"
     with mlflow_store(folder):
-        mmclf.stage1(
-            DEMO / "catalog" / "train.csv",
-            images=images,
-            config=PROJECT / "configs" / "kernel-stage1.yaml",
-            overrides=overrides,
-        )
-        registration = mmclf.register()
+        mmclf.fit(DEMO / "catalog" / "train.csv", images=images, overrides=overrides)
+        client = MlflowClient()
+        (fusion,) = client.search_runs(["0"], "tags.stage = 'fusion'")
+        registration = mmclf.register(runs=[fusion.info.run_id], name="fused")
         found = mmclf.infer(DEMO / "catalog" / "test.csv", images=images, model=registration.model).probabilities
-        uri = MlflowClient().get_model_version_download_uri("mmclf", registration.model.rpartition("/")[2])
+        uri = client.get_model_version_download_uri("fused", registration.model.rpartition("/")[2])
     classes = [str(name) for name in found.columns[1:]]
-    return copy_model(Path(uri.removeprefix("file://")), folder), found[classes].to_numpy(), classes
+    model = copy_model(Path(uri.removeprefix("file://")), folder)
+    assert len(list(model.rglob("expert-*"))) > 1
+    return model, found[classes].to_numpy(), classes
 
 
 def copy_model(stored: Path, folder: Path) -> Path:
@@ -78,7 +77,7 @@ def copy_model(stored: Path, folder: Path) -> Path:
 
 def test_the_model_folder_and_its_requirements_are_all_it_takes(tmp_path):
     models = {}
-    for make in (demo_champion, solved_champion):
+    for make in (demo_champion, fused_champion):
         folder = tmp_path / make.__name__
         folder.mkdir()
         models[make.__name__] = make(folder)
