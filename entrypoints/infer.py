@@ -15,9 +15,18 @@ from typing import Any
 import mmclf
 
 from .common import run
-from .options import parse_fold
+from .options import parse_fold, parse_share
 
-DEFAULTS = {"csv": None, "images": None, "config": "", "overrides": "", "fold": "all", "model": "", "out": ""}
+DEFAULTS = {
+    "csv": None,
+    "images": None,
+    "config": "",
+    "overrides": "",
+    "fold": "all",
+    "model": "",
+    "precision": "0",
+    "out": "",
+}
 
 
 def infer(options: argparse.Namespace) -> dict[str, Any]:
@@ -30,6 +39,7 @@ def infer(options: argparse.Namespace) -> dict[str, Any]:
         config=options.config,
         overrides=options.overrides,
         fold=fold,
+        precision=parse_share("precision", options.precision),
         out=options.out,
     )
     return found.figures

@@ -15,6 +15,7 @@ HELP = {
     "master": "of Spark: local[4], spark://host:7077, yarn (default: that of spark-submit, or local[*])",
     "top_k": "labels a row in the result",
     "part_rows": "rows a part; finished parts survive an interrupt",
+    "precision": "label only rows that are sure enough for this share of right ones, as 0.98; the rest: unassigned",
     "metric": "what decides: cv/top1_mean, cv/top3_mean, cv/oof_top1 or cv/macro_f1; of tune cv/loss or cv/top1_mean",
     "name": "name of the registered model",
     "folds": "the folds in the model: `all`, or the number of one",
@@ -74,6 +75,21 @@ def parse_duration(name: str, text: str) -> float | None:
     except (KeyError, ValueError):
         pass
     raise ConfigError(f"--{name}: found {text!r}; give a time such as 90s, 10m or 2h")
+
+
+def parse_share(name: str, text: str) -> float:
+    """A number from 0 to below 1.
+
+    Raises:
+        ConfigError: it isn't.
+    """
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise ConfigError(f"--{name}: found {text!r}; give a share below 1, as 0.98, or 0 for none")
+    return share
 
 
 def parse_flag(name: str, text: str) -> bool:

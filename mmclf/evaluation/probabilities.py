@@ -15,6 +15,7 @@ from ..errors import EnsembleError
 from ..store.files import atomic_path
 
 METADATA = b"mmclf"
+UNASSIGNED = "unassigned"  # label of a row that is less sure than was asked for
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ProbabilityTable:
 
 @contextlib.contextmanager
 def write_parts(
-    probabilities: Path, submission: Path, id_col: str, label_col: str
+    probabilities: Path, submission: Path, id_col: str, label_col: str, least: float = 0.0
 ) -> Iterator[Callable[[ProbabilityTable], None]]:
     """Write predictions part by part, in memory that doesn't grow with their number.
 
@@ -76,6 +77,7 @@ def write_parts(
         submission: CSV with the id and the most probable class of each row.
         id_col: name of its first column.
         label_col: name of its second one.
+        least: the confidence below which a row is UNASSIGNED in the CSV.
 
     Yields:
         What to call with each part; at least once. Both files appear when the block ends well.
@@ -96,7 +98,9 @@ def write_parts(
             if writer is None:
                 writer = stack.enter_context(pq.ParquetWriter(parquet_draft, table.schema))
             writer.write_table(table)
-            rows.writerows(zip(part.ids, best_classes(part), strict=True))
+            sure = part.probabilities.max(axis=1) >= least
+            labels = [name if each else UNASSIGNED for name, each in zip(best_classes(part), sure, strict=True)]
+            rows.writerows(zip(part.ids, labels, strict=True))
 
         yield write
 

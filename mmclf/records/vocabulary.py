@@ -124,6 +124,7 @@ class Metric(Word):
         "z-score of the agreement of pictures and texts: model/alignment.py",
     )
     ROWS = "rows", "rows that were scored"
+    ASSIGNED = "assigned", "share of the rows that were labelled; less than 1 where a precision was asked for"
     FAILED_ROWS = "failed_rows", "rows that could not be scored"
     SECONDS = "seconds", "time that the job took"
     ESTIMATE = "estimated_seconds", "time that fit expected to take, before it began"

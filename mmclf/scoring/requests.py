@@ -16,6 +16,7 @@ import pandas as pd
 from ..data.catalog import join_text
 from ..data.rows import Rows
 from ..errors import RowError
+from ..evaluation.probabilities import UNASSIGNED
 from ..runtime.device import allow_tf32, pick_device, pick_precision
 from .fold_models import FoldModels
 from .mixture import Mixture
@@ -24,7 +25,6 @@ from .predict import Scoring
 # columns with pictures, in their order; one of them may hold a list
 PICTURE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 LISTED = 10
-UNASSIGNED = "unassigned"  # of a row that is less sure than was asked for
 TOP_K = 3  # labels a row where nobody says how many
 
 

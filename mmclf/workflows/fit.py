@@ -275,7 +275,7 @@ def _train(
             except AlignmentError as error:
                 if plan.CLASSES_CSV in step.changes:
                     raise
-                say(f"fit: the {step.name} is left out: {error}")
+                say(f"fit: the {step.name} is left out: {str(error).partition(';')[0]}")  # what to do is for who asked
                 continue
         found.append(Member(step, run, time.monotonic() - start))
     return found

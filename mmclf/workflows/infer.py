@@ -1,9 +1,10 @@
 """Score a table: all folds of what scores averaged, with the horizontal flip."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import ConfigLike, Overrides, check_changes
+from ..errors import ConfigError
 from ..records.vocabulary import Artifact, Metric, Tag
 from ..runtime.progress import clock, say
 from .results import ScoringRun
@@ -20,6 +21,7 @@ def infer(
     config: ConfigLike = "",
     overrides: Overrides = "",
     fold: int | None = None,
+    precision: float = 0.0,
     out: str | Path = "",
 ) -> ScoringRun:
     """Score a table and keep the probabilities.
@@ -32,6 +34,8 @@ def infer(
         config: whose `data` and `infer` count; "" for what the model was trained with.
         overrides: changes to it, as `"infer.tta=false"` or `{"infer.tta": False}`.
         fold: the one that scores; None for all.
+        precision: share of right ones that is wanted among the labelled rows, as 0.98; rows that are less sure than the
+            model's threshold for it become "unassigned". 0 labels all.
         out: a folder that the result files are copied to as well.
 
     Returns:
@@ -51,6 +55,9 @@ def infer(
     from .scorer import score_with
 
     sources = find_sources(runs.connect(), model, Use(fold, config, overrides))
+    if precision and len(sources) > 1:
+        raise ConfigError("precision: a threshold is one model's; give a single model, or leave it out")
+    least = sources[0].mixture.least_confidence(precision)
     catalog = read_rows(opened, images, sources[0].config.data, sources[0].text_cols)
     for source in sources:
         say(f"infer: {source}")
@@ -69,8 +76,10 @@ def infer(
         settings = "---\n".join(each.config.to_yaml() for source in sources for each in source.mixture.experts)
         with tracking.record_files(record, settings, out) as folder:
             paths = folder / Artifact.PROBABILITIES, folder / Artifact.SUBMISSION
-            with write_parts(*paths, scorer.meta.id_col, scorer.meta.label_col) as write:
+            assigned = 0
+            with write_parts(*paths, scorer.meta.id_col, scorer.meta.label_col, least) as write:
                 for positions, part in scorer.scoring:
+                    assigned += int((part.max(axis=1) >= least).sum())
                     write(ProbabilityTable([catalog.ids[row] for row in positions], scorer.classes, part))
             scoring = scorer.scoring
             seconds = scoring.watch.seconds
@@ -80,6 +89,7 @@ def infer(
                 Metric.SPEED: rows / seconds,
                 Metric.WAIT: scoring.wait_share,
                 Metric.MEMORY: peak_memory(scorer.device),
+                Metric.ASSIGNED: assigned / max(rows, 1),
                 Metric.UNREADABLE: scoring.unreadable,
                 Metric.TRUNCATED: scoring.truncated,
             }
@@ -87,5 +97,8 @@ def infer(
         say_unreadable([sentence for _, sentence in scoring.examples], scoring.unreadable)
         output = str(Path(out) / Artifact.SUBMISSION if out else runs.artifact_path(record, Artifact.SUBMISSION))
     say(f"infer: {rows:,} rows in {clock(seconds)}, {rows / seconds:.1f} rows/s -> {output}")
-    run_id = record.info.run_id
-    return ScoringRun(run_id, {"run_id": run_id, "rows": rows, "seconds": round(seconds, 1), "output": output})
+    figures: dict[str, Any] = {"run_id": record.info.run_id, "rows": rows, "seconds": round(seconds, 1)}
+    if precision:
+        say(f"infer: {assigned:,} rows are labelled, for a precision of {precision:g}; the others are unassigned")
+        figures["assigned"] = assigned
+    return ScoringRun(record.info.run_id, figures | {"output": output})

@@ -164,12 +164,28 @@ def test_rows_that_are_not_sure_enough_are_unassigned(project, call, trained_fra
     assert list(sure["top_labels"]) == list(everything["top_labels"])
     served = mlflow.pyfunc.load_model(name).predict(frame, params={"precision": wanted})
     assert list(served["label"]) == list(sure["label"])
+    figures, said = call("infer", *project.train, "--model", name, "--precision", f"{wanted}")
+    predictions = pd.read_csv(figures["output"], dtype=str)
+    assert list(predictions.iloc[:, 1]) == list(sure["label"])
+    assert figures["assigned"] == (~below).sum()
+    assert f"{figures['assigned']} rows are labelled, for a precision of {wanted:g}" in said
     with pytest.raises(RowError, match=r"precision: found 0.999, but the rows held out .* reach only 0\.1, "):
         model.predict(frame, precision=0.999)
     with pytest.raises(RowError, match=r"precision: found 98; it should be below 1, as 0\.98"):
         model.predict(frame, precision=98)
     with pytest.raises(MlflowException, match=r"params: precision: found 98\.0"):
         mlflow.pyfunc.load_model(name).predict(frame, params={"precision": 98.0})
+
+
+def test_infer_says_why_it_can_not_keep_a_precision(project, call, members, trained_frame):
+    name = trained_frame[0]
+    said = call("infer", *project.test, "--model", name, "--precision", "98", fails=True)
+    assert "--precision: found '98'; give a share below 1, as 0.98, or 0 for none" in said
+    assert "reach only" in call("infer", *project.test, "--model", name, "--precision", "0.999", fails=True)
+    both = f"{name},{members[1]}"
+    assert "a threshold is one model's" in call(
+        "infer", *project.test, "--model", both, "--precision", "0.5", fails=True
+    )
 
 
 def test_a_run_has_no_thresholds(members, trained_frame):
