@@ -13,15 +13,22 @@ from typing import Any
 import mmclf
 
 from .common import run
-from .options import parse_duration
+from .options import parse_duration, parse_flag
 
-DEFAULTS = {"csv": None, "images": None, "overrides": "", "budget": "", "name": "mmclf"}
+DEFAULTS = {"csv": None, "images": None, "overrides": "", "budget": "", "name": "mmclf", "force": "false"}
 
 
 def fit(options: argparse.Namespace) -> dict[str, Any]:
     """Train, fuse and register; returns the headline figures."""
-    budget = parse_duration("budget", options.budget)
-    found = mmclf.fit(options.csv, images=options.images, overrides=options.overrides, budget=budget, name=options.name)
+    budget, force = parse_duration("budget", options.budget), parse_flag("force", options.force)
+    found = mmclf.fit(
+        options.csv,
+        images=options.images,
+        overrides=options.overrides,
+        budget=budget,
+        name=options.name,
+        force=force,
+    )
     return found.figures
 
 

@@ -156,8 +156,24 @@ def is_the_same(version: ModelVersion, best: Candidate) -> bool:
     return all(version.tags.get(key) == value for key, value in best.tags().items())
 
 
-def judge(client: MlflowClient, best: Candidate, champion: ModelVersion | None, metric: str, *, force: bool) -> Verdict:
+def judge(
+    client: MlflowClient,
+    best: Candidate,
+    champion: ModelVersion | None,
+    metric: str,
+    *,
+    force: bool,
+    strict: bool = True,
+) -> Verdict:
     """Whether the best candidate takes the champion's place: only if it is shown to be better on the same folds.
+
+    Args:
+        client: of the store.
+        best: the candidate.
+        champion: None where there is none.
+        metric: that decides.
+        force: it does, whatever the comparison says.
+        strict: where they can't be compared it is an error; else the champion stays.
 
     Raises:
         ComparisonError: they can't be compared.
@@ -174,6 +190,9 @@ def judge(client: MlflowClient, best: Candidate, champion: ModelVersion | None, 
     except MmclfError as error:
         if force:
             return Verdict(f"champion by force; not comparable with version {champion.version}: {error}", True)
+        if not strict:
+            stays = f"version {champion.version} stays champion (--force true overrules)"
+            return Verdict(f"not comparable with the champion, so {stays}: {error}", False)
         raise ComparisonError(
             f"run {best.run_id} can't be compared with the champion, version {champion.version}: {error}; train on "
             "the champion's data and folds, register under another --name, or give --force true"

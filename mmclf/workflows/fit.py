@@ -14,6 +14,7 @@ from ..runtime import environment
 from ..runtime.progress import aligned, clock, say
 from ..runtime.speed import Ledger
 from . import plan
+from .register import NO_ALIAS
 from .results import Registration
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def fit(
     overrides: Overrides = "",
     budget: float | None = None,
     name: str = DEFAULT_NAME,
+    force: bool = False,
 ) -> Registration:
     """Train what suits the table and the machine, fuse it by learned weights, and register the best.
 
@@ -67,6 +69,8 @@ def fit(
         budget: seconds. The heads are always made; fine-tuning, which a CPU leaves out unless it is asked for by this,
             only if it is expected to end in time. None for what the machine suggests.
         name: of the registered model.
+        force: take the alias `champion` from a former model whatever the comparison says, as one trained on other rows
+            needs; without it such a model is registered as a version without alias.
 
     Returns:
         The registered version; `figures` has the estimates and what was reached.
@@ -110,7 +114,7 @@ def fit(
     }
     with tracking.record_several("fit", f"fit {_short(split.catalog)}", tags):
         found = _train(steps, shared, split, table, images, None if budget is None else start + budget)
-        registration, lines, gain = _conclude(found, name, must_fuse=classes_csv is not None)
+        registration, lines, gain = _conclude(found, name, must_fuse=classes_csv is not None, force=force)
         text = [
             f"**{registration.model}**: {registration.figures['verdict']}",
             "",
@@ -125,7 +129,8 @@ def fit(
         }
         tracking.log_facts({Tag.VERDICT: registration.figures["verdict"]}, figures)
     taken = clock(time.monotonic() - start)
-    model = "" if name == DEFAULT_NAME else f" -P model=models:/{name}@champion"
+    is_default = name == DEFAULT_NAME and registration.figures["verdict"] != NO_ALIAS
+    model = "" if is_default else f" -P model={registration.model}"
     say(
         f"fit: {registration.model} after {taken}\n"
         f"next: mlflow run . -e infer --env-manager local -P csv=new.csv -P images=images/{model}"
@@ -281,13 +286,16 @@ def _train(
     return found
 
 
-def _conclude(members: list[Member], name: str, *, must_fuse: bool) -> tuple[Registration, list[list[str]], str]:
+def _conclude(
+    members: list[Member], name: str, *, must_fuse: bool, force: bool
+) -> tuple[Registration, list[list[str]], str]:
     """Fuse and register; returns what was registered, a line of MEMBERS each, and what the fusion adds.
 
     Args:
         members: at least one.
         name: of the registered model.
         must_fuse: only the fusion knows all classes.
+        force: see `fit`.
     """
     from ..evaluation.comparison import TOP1, compare
     from ..evaluation.crossvalidation import figures_of
@@ -296,7 +304,7 @@ def _conclude(members: list[Member], name: str, *, must_fuse: bool) -> tuple[Reg
     from ..records.runs import artifact_path, connect, get_run
     from ..records.vocabulary import Artifact
     from .fusion import fuse
-    from .register import register
+    from .register import register_best
 
     start = time.monotonic()
     fusion = fuse([each.run.run_id for each in members], quiet=True)
@@ -328,5 +336,5 @@ def _conclude(members: list[Member], name: str, *, must_fuse: bool) -> tuple[Reg
     said = f"together against the {best.step.name} alone: {gain}"
     say(f"{aligned(MEMBERS, lines)}\n{said}")
     others = [] if must_fuse else [each.run.run_id for each in members]
-    registration = register(runs=[fusion.run_id, *others], name=name)
+    registration = register_best([fusion.run_id, *others], name=name, force=force, strict=False)
     return registration, lines, said

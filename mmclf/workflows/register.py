@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..records.champion import Candidate
     from ..scoring.mixture import Expert
 
+NO_ALIAS = "registered without alias"  # verdict on a version that isn't the champion
 HEADER = ["run", "stage", "head", "backbone", "CV top-1", "top-3", "macro-F1", "calibration error", "size", "s/row", ""]
 
 
@@ -49,6 +50,34 @@ def register(
     if metric not in METRICS:
         raise ConfigError(f"--metric: found {metric!r}; it should be one of {', '.join(METRICS)}")
     check_changes(overrides)
+    return register_best(runs, metric=metric, name=name, fold=fold, overrides=overrides, force=force)
+
+
+def register_best(
+    runs: Sequence[str],
+    *,
+    metric: str = Metric.CV_TOP1_MEAN,
+    name: str = DEFAULT_NAME,
+    fold: int | None = None,
+    overrides: Overrides = "",
+    force: bool = False,
+    strict: bool = True,
+) -> Registration:
+    """`register`, of checked options.
+
+    Args:
+        runs: see there, as of the next five.
+        metric: that decides.
+        name: of the registered model.
+        fold: the only one in the model.
+        overrides: how the model scores.
+        force: take the alias.
+        strict: a champion that the best run can't be compared with is an error; else it stays, and the run becomes a
+            version without the alias.
+
+    Raises:
+        MmclfError: see there.
+    """
     from ..evaluation.thresholds import find_thresholds
     from ..records import champion, registry, tracking
     from ..records.card import markdown_table, write_card
@@ -66,7 +95,7 @@ def register(
         said = f"register: the best run is {name} version {former.version} already, the champion"
         say(f"{said} (--force true packs it anew)")
         return _registration(best, name, str(former.version), metric, "already champion")
-    verdict = champion.judge(client, best, former, metric, force=force)
+    verdict = champion.judge(client, best, former, metric, force=force, strict=strict)
     with tracking.record_scores("register", f"register {name}", {Tag.SOURCE_RUN: best.run_id}) as record:
         tracking.describe("\n".join([*markdown_table(HEADER, rows), "", verdict.text]))
         with tempfile.TemporaryDirectory(prefix="mmclf-") as folder:
@@ -82,7 +111,7 @@ def register(
         if verdict.wins:
             registry.crown(client, version, former)
     say(f"register: {name} version {version.version}: {verdict.text}")
-    said = "champion" if verdict.wins else "registered without alias"
+    said = "champion" if verdict.wins else NO_ALIAS
     return _registration(best, name, str(version.version), metric, said)
 
 

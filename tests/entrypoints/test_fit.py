@@ -155,3 +155,18 @@ def test_it_is_failed_with_the_reason_where_a_step_fails(project, shared):
         filter_string="attributes.status = 'FAILED' and tags.stage = 'fit'",
     )[0]
     assert "PictureError" in newest.data.tags["error"]
+
+
+def test_a_champion_of_other_rows_stays_unless_forced(project, shared, fitted):
+    """As when a month's products are added: nothing that was trained is lost."""
+    rows = pd.read_csv(project.shop.train_csv, dtype=str, keep_default_na=False).iloc[:-5]
+    less = project.folder / "less.csv"
+    rows.to_csv(less, index=False)
+    options = ["--csv", str(less), "--images", str(project.shop.images), "--overrides", shared]
+    figures, said = call(fit, *options)
+    assert figures["verdict"] == "registered without alias"
+    assert "stays champion (--force true overrules): it was trained on other data or folds" in said
+    assert f"-P model={figures['model']}" in said
+    assert project.client.get_model_version_by_alias("mmclf", "champion").version == "1"
+    figures, _ = call(fit, *options, "--force", "true")
+    assert figures["verdict"] == "champion"
