@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow test-real check format bench bench-gpu ui clean
+.PHONY: help setup demo test test-slow test-real check format bench ablate bench-gpu ui clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ format: setup  ## let ruff mend what it can
 
 bench: setup  ## mmclf against a plain loop, on the real catalogues: hours (ROWS="stage1-luma memory" for some)
 	$(BIN)/python -m benchmarks.bench $(ROWS)
+
+ablate: setup  ## what each part of the heads is worth, on the real catalogues: an hour
+	$(BIN)/python -m benchmarks.ablate
 
 bench-gpu: setup  ## the use of a GPU: ViT-L/14 with random weights, pictures in memory and from files
 	$(BIN)/python -m benchmarks.gpu

@@ -4,15 +4,16 @@
     python -m benchmarks.ablate kernel no-title --data items --seeds 42
     python -m benchmarks.ablate --missing --data openclipart
 
-Needs the catalogues in MMCLF_REAL_DATA (default ../shared/data) and a local-dir: model in MMCLF_BENCH_MODEL. Features
-are kept in the cache. A row of the table is a way to make out-of-fold probabilities, compared with another on the
-same folds: the mean over the fold seeds, and a 95 % bootstrap interval over the rows, or groups where there are some.
-Figures of pools are nested: their weights are fitted on the other folds.
+Needs the catalogues in MMCLF_REAL_DATA (default ../shared/data) and a local-dir: model in MMCLF_BENCH_MODEL (default:
+made by the tool beside the data). Features are kept in the cache. A row of the table is a way to make out-of-fold
+probabilities, compared with another on the same folds: the mean over the fold seeds, and a 95 % bootstrap interval over
+the rows, or groups where there are some. Figures of pools are nested: their weights are fitted on the other folds.
 """
 
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ from mmclf.training.loaders import feature_loaders
 from mmclf.training.loop import fit
 from mmclf.workflows.tables import read_split
 
-PROJECT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("MMCLF_REAL_DATA", PROJECT.parent / "shared" / "data")).resolve()
+from .bench import DATA, find_model
+
 CATALOGUES = ("luma", "openclipart", "items")
 SEEDS = (42, 43, 44)
 MAX_LEN = 160
@@ -290,13 +291,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = sorted(set(options.rows) - set(ROWS))
     if unknown:
         parser.error(f"found {unknown[0]!r}; the rows are {', '.join(ROWS)}")
-    for name in options.data:
-        lines = (
-            missing(name, options.seeds[0])
-            if options.missing
-            else ablate(name, options.rows or list(ROWS), options.seeds)
-        )
-        print("\n".join(lines), end="\n\n", flush=True)
+    with tempfile.TemporaryDirectory(prefix="mmclf-ablate-") as folder:
+        os.environ["MMCLF_BENCH_MODEL"] = find_model(Path(folder))
+        for name in options.data:
+            rows = options.rows or list(ROWS)
+            lines = missing(name, options.seeds[0]) if options.missing else ablate(name, rows, options.seeds)
+            print("\n".join(lines), end="\n\n", flush=True)
     return 0
 
 

@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ from mmclf.records.runs import connect
 from mmclf.records.sources import Use, find_sources
 from mmclf.workflows.tables import read_split
 
-from .ablate import CATALOGUES, DATA, MAX_LEN
+from .ablate import CATALOGUES, MAX_LEN
+from .bench import DATA, find_model
 
 OUTER_SEED = 7
 ASKED = (0.9, 0.95, 0.98)
@@ -81,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", nargs="+", choices=CATALOGUES, default=list(CATALOGUES))
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["MMCLF_BENCH_MODEL"] = find_model(Path(folder))
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         os.chdir(folder)
         for name in options.data:
