@@ -41,8 +41,9 @@ from .left_out import LeftOut, blocks_of
 EXACT_ROWS, LANDMARKS = 20_000, 4096
 # of memory for each pair of rows: the kernel matrix in both precisions, and its factor
 BYTES_A_PAIR = 24
-# rows and steps that the parameters of the kernels are learned by
-LEARN_ROWS, LEARN_STEPS, LEARN_RATE = 800, 30, 0.2
+# what the parameters of the kernels are learned by: rows, steps, their rate and precision; the later go on from the
+# earlier, where there are more rows
+LEARN = ((800, 30, 0.2, torch.float64), (1600, 8, 0.1, torch.float32))
 # rows of a kind that must be there, for a choice between two solutions by their likelihood
 ROUTE_ROWS = 30
 START_LAMBDA, LEAST_LAMBDA = 0.3, 1e-4
@@ -160,8 +161,7 @@ def _route(pattern: str, solved: dict[str, Solved], rows: Compared) -> str:
 def _solve(whole: Problem, support: np.ndarray, kernels: list[str], rng: np.random.Generator) -> Solved:
     """One solution: parameters learned on some rows, weights from all of them."""
     usable = np.flatnonzero(whole.rows.usable(kernels))
-    drawn = draw_groups(whole.groups[usable], LEARN_ROWS, rng)
-    parameters, ridge = _learn(whole.take(usable[drawn]), kernels)
+    parameters, ridge = _learn(whole.take(usable), kernels, rng)
     if len(support) == len(whole.targets):
         rows, alpha, scores = solve_exactly(whole, usable, parameters, ridge)
     else:
@@ -172,26 +172,40 @@ def _solve(whole: Problem, support: np.ndarray, kernels: list[str], rng: np.rand
     return Solved(solution, rows, likelihood[torch.arange(len(rows)), torch.from_numpy(whole.targets[rows])].numpy())
 
 
-def _learn(problem: Problem, kernels: Sequence[str]) -> tuple[KernelParameters, float]:
+def _learn(problem: Problem, kernels: Sequence[str], rng: np.random.Generator) -> tuple[KernelParameters, float]:
     """The parameters and the ridge under which rows that are left out are likeliest."""
     start = KernelParameters.start(kernels)
+    values = torch.tensor([*start.tensors(), np.log(START_LAMBDA), *START_LINK], dtype=torch.float64)
+    learned = 0
+    for rows, steps, rate, kind in LEARN:
+        if learned == len(problem.targets):
+            break
+        drawn = draw_groups(problem.groups, rows, rng)
+        learned = len(drawn)
+        values = _descend(problem.take(drawn), start, values, steps, rate, kind)
+    *tensors, log_ridge, _, _, _ = values.unbind()
+    return start.replaced(tensors), float(log_ridge.exp()) + LEAST_LAMBDA
+
+
+def _descend(
+    problem: Problem, start: KernelParameters, values: torch.Tensor, steps: int, rate: float, kind: torch.dtype
+) -> torch.Tensor:
+    """Some steps from `values`, float64 (parameters of the kernels, ridge, link), with matrices of a kind."""
     anchors = torch.stack(start.tensors())
-    ridge = float(np.log(START_LAMBDA))
-    values = torch.tensor([*anchors.tolist(), ridge, *START_LINK], dtype=torch.float64, requires_grad=True)
-    cosines = {name: each.double() for name, each in similarities(problem.rows, problem.rows, kernels).items()}
-    encoded, targets = problem.encoded(), torch.from_numpy(problem.targets)
+    values = values.clone().requires_grad_()
+    cosines = {name: each.to(kind) for name, each in similarities(problem.rows, problem.rows, start.kernels).items()}
+    encoded, targets = problem.encoded().to(kind), torch.from_numpy(problem.targets)
     blocks = blocks_of(problem.groups)
-    optimizer = torch.optim.Adam([values], lr=LEARN_RATE)
-    for _ in range(LEARN_STEPS):
+    optimizer = torch.optim.Adam([values], lr=rate)
+    for _ in range(steps):
         optimizer.zero_grad()
         *tensors, log_ridge, log_sharpness, power, prior_power = values.unbind()
         matrix = start.replaced(tensors).combine(cosines, problem.rows.has, problem.rows.has)
-        regularised = matrix + (log_ridge.exp() + LEAST_LAMBDA) * torch.eye(len(matrix), dtype=torch.float64)
+        regularised = matrix + (log_ridge.exp() + LEAST_LAMBDA).to(kind) * torch.eye(len(matrix), dtype=kind)
         scores = LeftOut.apply(regularised, encoded, blocks)
-        logits = Link(log_sharpness, power, prior_power).logits(scores, problem.log_prior)
+        logits = Link(log_sharpness, power, prior_power).logits(scores.double(), problem.log_prior)
         moved = (torch.stack(tensors) - anchors).square().sum()
         loss = F.cross_entropy(logits, targets) + PRIOR_ROWS / len(targets) * moved
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    *tensors, log_ridge, _, _, _ = (value.clone() for value in values.detach().unbind())
-    return start.replaced(tensors), float(log_ridge.exp()) + LEAST_LAMBDA
+    return values.detach()

@@ -117,10 +117,28 @@ def test_a_title_tells_more_than_a_text_of_noise():
     inputs, targets = draw_products(200, without=0.0)
     noise = np.random.default_rng(5).normal(size=inputs.texts.shape).astype(np.float32)
     told = replace(inputs, texts=noise, titles=inputs.texts)
-    weights = fit(told, targets, ["image", "text", "title"]).head.solutions["both"].parameters.log_weights
-    assert weights["title"] - weights["text"] > 1
+    fitted = fit(told, targets, ["image", "text", "title"])
+    weights = fitted.head.solutions["both"].parameters.log_weights
+    assert weights["title"] > weights["text"]
+    assert fitted.loss < fit(told, targets, ["image", "text"]).loss - 0.05
     untitled = fit(replace(told, has_title=np.zeros(200, dtype=bool)), targets, ["image", "text", "title"]).head
     assert "title" not in untitled.kernels
+
+
+def test_more_rows_go_on_from_what_fewer_taught(monkeypatch):
+    """And where there are no more rows, nothing is done again."""
+    inputs, targets = draw_products(200, without=0.0, noise=2.0)
+    few = np.arange(50)
+
+    def both(stages):
+        monkeypatch.setattr(module, "LEARN", stages)
+        return fit(inputs, targets), fit(inputs.take(few), targets[few])
+
+    first = (60, 10, 0.2, torch.float64)
+    (short, short_few), (long, long_few) = both((first,)), both((first, (200, 8, 0.1, torch.float32)))
+    assert long.loss < short.loss
+    for name, tensor in short_few.head.tensors().items():
+        assert torch.equal(tensor, long_few.head.tensors()[name])
 
 
 def test_it_is_calibrated_on_rows_that_it_has_not_seen():
