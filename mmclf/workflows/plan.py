@@ -38,7 +38,7 @@ RECIPE_RATES = {"train.lrs.image_encoder": 1e-5, "train.lrs.text_encoder": 1e-5}
 # rows beyond which a kernel head isn't made
 KERNEL_ROWS = 200_000
 # seconds that a kernel head's fold takes on two cores, by its rows
-KERNEL_SECONDS = {300: 2.0, 1_000: 4.0, 3_200: 9.0, 10_000: 70.0, 20_000: 400.0, 100_000: 555.0, 1_000_000: 5_000.0}
+KERNEL_SECONDS = {300: 1.0, 1_000: 6.0, 3_200: 12.0, 10_000: 90.0, 20_000: 420.0, 100_000: 570.0, 1_000_000: 5_500.0}
 STEP_SECONDS = 2.5e-3  # of a step of 32 rows of the MLP
 # a fine-tuned row costs as many encoded ones: forward, backward, and a picture that is decoded anew
 FINE_TUNED_ROWS = 4.0
