@@ -167,6 +167,6 @@ def test_a_champion_of_other_rows_stays_unless_forced(project, shared, fitted):
     assert figures["verdict"] == "registered without alias"
     assert "stays champion (--force true overrules): it was trained on other data or folds" in said
     assert f"-P model={figures['model']}" in said
-    assert project.client.get_model_version_by_alias("mmclf", "champion").version == "1"
+    assert str(project.client.get_model_version_by_alias("mmclf", "champion").version) == "1"
     figures, _ = call(fit, *options, "--force", "true")
     assert figures["verdict"] == "champion"
