@@ -22,26 +22,21 @@ from pathlib import Path
 
 import numpy as np
 
-from mmclf.config import KERNELS, Config, resolve_config
+from mmclf.config import KERNELS, resolve_config
 from mmclf.data.folds import Split
 from mmclf.evaluation.metrics import calibration_error, is_in_top_k, log_loss
 from mmclf.evaluation.pool import pool_out_of_fold
-from mmclf.evaluation.probabilities import ProbabilityTable
+from mmclf.evaluation.probabilities import ProbabilityTable, join_folds
 from mmclf.evaluation.thresholds import hold_out
-from mmclf.model.checkpoint import build_head
-from mmclf.model.classifier import HeadModel
 from mmclf.model.frozen_encoder import Encoder
 from mmclf.model.head_inputs import HeadInputs
 from mmclf.model.kernels import FEATURES, OF_PICTURES, OF_TEXTS, Prepared
 from mmclf.model.towers import LazyBackbone
 from mmclf.runtime.device import pick_device, pick_precision
-from mmclf.runtime.seeds import seed_everything
 from mmclf.store.cache import open_cache
 from mmclf.training.feature_loader import TableFeatures
-from mmclf.training.fold_task import FoldTask
 from mmclf.training.kernel_fit import fit_kernel_head
-from mmclf.training.loaders import feature_loaders
-from mmclf.training.loop import fit
+from mmclf.tuning.heads import heads_on
 from mmclf.workflows.tables import read_split
 
 from .bench import DATA, find_model
@@ -123,17 +118,8 @@ def kernel(*names: str) -> Callable[[Table], np.ndarray]:
 
 def mlp(table: Table) -> np.ndarray:
     """The MLP of configs/small-stage1.yaml."""
-    config: Config = table.config
-    device = pick_device()
-
-    def score(train: np.ndarray, held_out: np.ndarray, fold: int) -> np.ndarray:
-        seed_everything(config.train.seed, "head", fold)
-        model = HeadModel(build_head(table.backbone.spec.identity, config, table.classes))
-        loaders = feature_loaders(table.split, fold, config, table.features)
-        best = [each for each in fit(FoldTask("stage1", fold, config, model, *loaders, device)) if each.is_best]
-        return best[-1].probabilities
-
-    return table.out_of_fold(score)
+    heads = heads_on(table.features, table.backbone.spec, pick_device())
+    return join_folds(list(heads(table.config, table.split)), table.split.catalog.ids).probabilities
 
 
 def regression(table: Table) -> np.ndarray:

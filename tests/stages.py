@@ -4,11 +4,14 @@ import contextlib
 import copy
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from mlflow.tracking import MlflowClient
+
+from tests.stores import mlflow_store
 
 
 def tree_of(stage: str, tree: dict[str, Any]) -> dict[str, Any]:
@@ -62,3 +65,11 @@ class Project:
     def command(self, stage: str, *options: str) -> list[str]:
         config = ["--config", str(self.folder / f"{stage}.yaml")] if stage.startswith("stage") else []
         return [*config, *options]
+
+
+@contextlib.contextmanager
+def kernel_project(folder: Path, shop, tree) -> Iterator[Project]:
+    """A project with a configuration of a solved head too, `kernel.yaml`."""
+    with mlflow_store(folder):
+        write_kernel_tree(folder / "kernel.yaml", tree)
+        yield Project(folder, shop, tree)

@@ -14,6 +14,7 @@ from ..runtime import environment
 from ..runtime.progress import aligned, clock, say
 from ..runtime.speed import Ledger
 from . import plan
+from .fusion import HEADER
 from .register import NO_ALIAS
 from .results import Registration
 
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from ..data.catalog import Catalog
     from ..data.folds import Split
     from ..data.table import TableLike
+    from ..model.towers import LazyBackbone
     from ..runtime.machine import Machine
     from ..store.cache import Cache
+    from .frozen import Frozen
     from .plan import Step
     from .results import StageRun
 
-MEMBERS = ["member", "weight", "top-1", "top-3", "loss", "calibration error", "time"]
+MEMBERS = [*HEADER, "time"]
 PLAN = ["step", "time", "how, or why not"]
 
 
@@ -88,6 +91,7 @@ def fit(
     from ..records import runs, tracking
     from ..records.card import markdown_table
     from ..runtime.machine import find_machine
+    from .frozen import open_frozen
     from .tables import read_split
 
     machine = find_machine()
@@ -113,7 +117,8 @@ def fit(
         Tag.DEVICE: machine.device,
     }
     with tracking.record_several("fit", f"fit {_short(split.catalog)}", tags):
-        found = _train(steps, shared, split, table, images, None if budget is None else start + budget)
+        frozen = open_frozen("fit", resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared), split, preparation.backbone)
+        found = _train(steps, shared, frozen, split, table, images, None if budget is None else start + budget)
         registration, lines, gain = _conclude(found, name, must_fuse=classes_csv is not None, force=force)
         text = [
             f"**{registration.model}**: {registration.figures['verdict']}",
@@ -154,6 +159,7 @@ class Preparation:
 
     Attributes:
         config: of the kernel head, with the length of the texts.
+        backbone: that it names, loaded where that was needed.
         encoding: seconds that the features of the table will take.
         seconds_a_row: that a row's features take where they have to be computed; 0 where it doesn't matter.
         parameters: of the towers, the same.
@@ -161,6 +167,7 @@ class Preparation:
     """
 
     config: Config
+    backbone: "LazyBackbone"
     encoding: float
     seconds_a_row: float
     parameters: int
@@ -213,7 +220,7 @@ def _prepare(config: Config, catalog: "Catalog", *, will_fine_tune: bool) -> Pre
         note = "in the cache"
     alone = found if found.computed and not found.reused else measure(None) if will_fine_tune else Ledger()
     parameters = sum(each.numel() for each in backbone.load().parameters()) if will_fine_tune else 0
-    return Preparation(config, encoding, alone.seconds / len(parts[1]), parameters, note)
+    return Preparation(config, backbone, encoding, alone.seconds / len(parts[1]), parameters, note)
 
 
 def _plan(preparation: Preparation, split: "Split", machine: "Machine", left: float | None) -> list["Step"]:
@@ -223,7 +230,7 @@ def _plan(preparation: Preparation, split: "Split", machine: "Machine", left: fl
     rows, folds = len(split.catalog), len(split.numbers)
     steps = [plan.kernel_step(rows, folds, machine, most_exact_rows()), plan.mlp_step(rows, folds, machine)]
     if left is not None:
-        left -= preparation.encoding + sum(step.seconds for step in steps) + plan.OVERHEAD
+        left -= preparation.encoding + sum(step.seconds for step in steps if step.is_taken) + plan.OVERHEAD
     epochs = resolve_config(plan.CONFIGS[plan.FINE_TUNING]).train.epochs
     seconds, parameters = preparation.seconds_a_row, preparation.parameters
     return [*steps, plan.fine_tuning_step(rows, folds, epochs, seconds, parameters, machine, left)]
@@ -232,6 +239,7 @@ def _plan(preparation: Preparation, split: "Split", machine: "Machine", left: fl
 def _train(
     steps: list["Step"],
     shared: dict[str, Any],
+    frozen: "Frozen",
     split: "Split",
     table: "TableLike",
     images: str | Path,
@@ -242,18 +250,17 @@ def _train(
     Args:
         steps: in their order.
         shared: changes to all of them.
+        frozen: the features of the table.
         split: the catalogue and its folds.
         table: that it was read from.
         images: the folder.
         ends: when the budget does, on the monotonic clock; None without one.
     """
-    from .frozen import open_frozen
     from .stage1 import train_heads
     from .stage2 import stage2
     from .tables import read_split
 
     found: list[Member] = []
-    frozen = open_frozen("fit", resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared), split)
     for step in steps:
         start = time.monotonic()
         if not step.is_taken:
@@ -303,7 +310,7 @@ def _conclude(
     from ..records.fusion import FusionMeta
     from ..records.runs import artifact_path, connect, get_run
     from ..records.vocabulary import Artifact
-    from .fusion import fuse
+    from .fusion import fuse, show
     from .register import register_best
 
     start = time.monotonic()
@@ -315,16 +322,7 @@ def _conclude(
     weights = dict(zip(pool.runs, pool.weights, strict=True))
 
     def line(label: str, weight: str, run_id: str, seconds: float) -> list[str]:
-        f = figures_of(tables[run_id])
-        return [
-            label,
-            weight,
-            f.top1,
-            f"{f.top3_mean:.4f}",
-            f"{f.loss:.4f}",
-            f"{f.calibration_error:.4f}",
-            clock(seconds),
-        ]
+        return [label, weight, *show(figures_of(tables[run_id])), clock(seconds)]
 
     lines = []
     for each in members:

@@ -35,20 +35,21 @@ class Frozen:
     truncated: int
 
 
-def open_frozen(job: str, config: Config, split: Split) -> Frozen:
+def open_frozen(job: str, config: Config, split: Split, backbone: LazyBackbone | None = None) -> Frozen:
     """The features of a table under a configuration; say on what they are computed, and which texts are cut.
 
     Args:
         job: for the message.
         config: resolved.
         split: the catalogue and its folds.
+        backbone: that the configuration names, where it may be loaded already.
     """
     device = pick_device()
     precision = pick_precision(device, config.train.amp)
     allow_tf32(device)
     cache = open_cache()
     say(f"{job}: {device.type} in {precision.name} ({precision.reason}); features in {cache.root}")
-    backbone = LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)
+    backbone = backbone or LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)
     encoder = Encoder(
         backbone,
         config.data,

@@ -90,7 +90,9 @@ def _compare(
 ) -> list[list[str]]:
     """The members and the fusion, a line each, in the columns of HEADER."""
     rows = [*zip(names, weights, members, strict=True), ("together", "", together)]
-    return [
-        [name, weight, f.top1, f"{f.top3_mean:.4f}", f"{f.loss:.4f}", f"{f.calibration_error:.4f}"]
-        for name, weight, f in rows
-    ]
+    return [[name, weight, *show(figures)] for name, weight, figures in rows]
+
+
+def show(figures: "Figures") -> list[str]:
+    """Figures as they stand in the columns of HEADER, from `top-1` on."""
+    return [figures.top1, *(f"{f:.4f}" for f in (figures.top3_mean, figures.loss, figures.calibration_error))]

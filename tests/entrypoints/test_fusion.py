@@ -20,18 +20,14 @@ from mmclf.evaluation.probabilities import read_table
 from mmclf.records.runs import artifact_path
 from tests import stages
 from tests.serving import matrix
-from tests.stages import Project, write_kernel_tree
-from tests.stores import mlflow_store
+from tests.stages import Project, kernel_project
 
 ENTRY_POINTS = {"stage1": stage1, "stage2": stage2, "ensemble": ensemble, "register": register, "infer": infer}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, shop, tree) -> Project:
-    folder = tmp_path_factory.mktemp("project")
-    with mlflow_store(folder):
-        made = Project(folder, shop, tree)
-        write_kernel_tree(folder / "kernel.yaml", tree)
+    with kernel_project(tmp_path_factory.mktemp("project"), shop, tree) as made:
         yield made
 
 

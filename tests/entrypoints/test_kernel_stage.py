@@ -20,18 +20,14 @@ from mmclf.scoring.fold_models import FoldModels, members_of
 from tests import stages
 from tests.features import CPU, FLOAT32
 from tests.serving import matrix
-from tests.stages import Project, write_kernel_tree
-from tests.stores import mlflow_store
+from tests.stages import Project, kernel_project
 
 ENTRY_POINTS = {"stage1": stage1, "stage2": stage2, "register": register, "infer": infer}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, shop, tree) -> Project:
-    folder = tmp_path_factory.mktemp("project")
-    with mlflow_store(folder):
-        made = Project(folder, shop, tree)
-        write_kernel_tree(folder / "kernel.yaml", tree)
+    with kernel_project(tmp_path_factory.mktemp("project"), shop, tree) as made:
         yield made
 
 

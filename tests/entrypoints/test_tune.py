@@ -20,8 +20,7 @@ from mmclf.records import tuning
 from mmclf.records.runs import artifact_path
 from mmclf.records.tuning import TrialRecord
 from tests import stages
-from tests.stages import Project, tree_of, write_kernel_tree
-from tests.stores import mlflow_store
+from tests.stages import Project, kernel_project, tree_of
 
 # a rate of 0 learns nothing, so that it loses every fold
 GRID = "train.lrs.head: [0.01, 0.0]\nmodel.hidden_dim: [32, 16]"
@@ -30,12 +29,9 @@ SPACE = "train.lrs.head: {low: 1e-4, high: 3e-2, log: true}\nmodel.dropout: {low
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, shop, tree) -> Project:
-    folder = tmp_path_factory.mktemp("project")
-    with mlflow_store(folder):
-        made = Project(folder, shop, tree)
-        write_kernel_tree(folder / "kernel.yaml", tree)
-        (folder / "grid.yaml").write_text(GRID)
-        (folder / "space.yaml").write_text(SPACE)
+    with kernel_project(tmp_path_factory.mktemp("project"), shop, tree) as made:
+        (made.folder / "grid.yaml").write_text(GRID)
+        (made.folder / "space.yaml").write_text(SPACE)
         yield made
 
 
