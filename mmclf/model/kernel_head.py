@@ -30,6 +30,8 @@ from .kernels import (
     compare_by,
     features_used,
     kernel_parts,
+    pattern_of,
+    usable_by,
 )
 from .terms import BUCKETS, InverseFrequency
 
@@ -133,18 +135,18 @@ class KernelHead:
         compared = compare_by(Prepared.of(rows, self.kernels), self.scaling)
         found = self.log_prior.log_softmax(dim=0).repeat(len(rows), 1)
         for name, solution in self.solutions.items():
-            chosen = np.flatnonzero(self._routed(compared, name) & compared.usable(solution.kernels))
+            chosen = np.flatnonzero(self._routed(compared.has, name) & usable_by(compared.has, solution.kernels))
             if len(chosen):
                 scores = solution.scores(compared.take(chosen), self.support)
                 found[torch.from_numpy(chosen)] = solution.log_probabilities(scores, self.log_prior).float()
         return found.exp()
 
-    def _routed(self, rows: Compared, name: str) -> np.ndarray:
+    def _routed(self, has: np.ndarray, name: str) -> np.ndarray:
         """Bool (n,): the rows that are this solution's."""
-        found = np.zeros(len(rows), dtype=bool)
-        for pattern, has in PATTERNS.items():
+        found = np.zeros(len(has), dtype=bool)
+        for pattern, wanted in PATTERNS.items():
             if self.routes.get(pattern) == name:
-                found |= rows.pattern(has)
+                found |= pattern_of(has, wanted)
         return found
 
     def tensors(self) -> dict[str, torch.Tensor]:

@@ -6,16 +6,21 @@ there is no black picture's and no empty text's feature in them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 
 from .head_inputs import HeadInputs
-from .terms import InverseFrequency, count_terms
+from .terms import BUCKETS, InverseFrequency, count_terms
 
 # numbers of a part of a kernel matrix
 BLOCK = 2**23
+# rows of a table whose terms are counted once and kept; of more, they are counted when they are compared
+COUNTED_ROWS = 50_000
+# rows that are looked at together where a table is gone through
+STEP = 16_384
 FEATURES = ("image", "text", "title")
 TERMS = ("words", "chars")
 OF_PICTURES = frozenset({"image"})
@@ -48,22 +53,24 @@ class Compared:
             self.has[rows],
         )
 
-    def pattern(self, has: tuple[bool, bool]) -> np.ndarray:
-        """Bool (n,): whether a row has a picture and a text, or hasn't, just as told."""
-        found: np.ndarray = (self.has[:, :2] == has).all(axis=1)
-        return found
 
-    def usable(self, kernels: Sequence[str]) -> np.ndarray:
-        """Bool (n,): whether a row has what one of the kernels compares."""
-        pictures, texts, _ = self.has.T
-        found = np.zeros(len(self), dtype=bool)
-        if OF_PICTURES & set(kernels):
-            found = found | pictures
-        if OF_TEXTS & set(kernels):
-            found = found | texts
-        if "product" in kernels:
-            found = found | (pictures & texts)
-        return found
+def pattern_of(has: np.ndarray, wanted: tuple[bool, bool]) -> np.ndarray:
+    """Bool (n,): whether a row has a picture and a text, or hasn't, just as wanted; of `Compared.has`."""
+    found: np.ndarray = (has[:, :2] == wanted).all(axis=1)
+    return found
+
+
+def usable_by(has: np.ndarray, kernels: Sequence[str]) -> np.ndarray:
+    """Bool (n,): whether a row has what one of the kernels compares; of `Compared.has`."""
+    pictures, texts, _ = has.T
+    found = np.zeros(len(has), dtype=bool)
+    if OF_PICTURES & set(kernels):
+        found = found | pictures
+    if OF_TEXTS & set(kernels):
+        found = found | texts
+    if "product" in kernels:
+        found = found | (pictures & texts)
+    return found
 
 
 @dataclass(frozen=True)
@@ -81,19 +88,37 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows with their terms counted, which is the same for every fold."""
+    """Rows with their terms counted, which is the same for every fold.
+
+    Attributes:
+        inputs: n rows.
+        terms: names of TERMS that are compared.
+        counted: by these names, float32 (n, BUCKETS); None of many rows, whose terms are counted when they are taken.
+    """
 
     inputs: HeadInputs
-    counts: dict[str, csr_array]
+    terms: tuple[str, ...]
+    counted: dict[str, csr_array] | None = None
 
     @classmethod
     def of(cls, inputs: HeadInputs, kernels: Sequence[str]) -> "Prepared":
-        """Count the terms that the kernels ask for."""
-        return cls(inputs, {name: count_terms(inputs.strings, name) for name in TERMS if name in kernels})  # type: ignore[arg-type]
+        """Count the terms that the kernels ask for, unless the rows are many."""
+        found = cls(inputs, tuple(name for name in TERMS if name in kernels))
+        return replace(found, counted=found.counts) if len(inputs) <= COUNTED_ROWS else found
+
+    @cached_property
+    def counts(self) -> dict[str, csr_array]:
+        """By name of TERMS, float32 (n, BUCKETS)."""
+        if self.counted is not None:
+            return self.counted
+        return {name: count_terms(self.inputs.strings, name) for name in self.terms}  # type: ignore[arg-type]
 
     def take(self, rows: np.ndarray) -> "Prepared":
         """The rows at these positions."""
-        return Prepared(self.inputs.take(rows), {name: counts[rows] for name, counts in self.counts.items()})
+        counted = self.counted
+        if counted is not None:
+            counted = {name: counts[rows] for name, counts in counted.items()}
+        return Prepared(self.inputs.take(rows), self.terms, counted)
 
 
 def features_used(kernels: Sequence[str]) -> list[str]:
@@ -102,17 +127,28 @@ def features_used(kernels: Sequence[str]) -> list[str]:
     return [name for name in FEATURES if name in kernels or name in of_product]
 
 
-def learn_scaling(rows: Prepared, kernels: Sequence[str]) -> Scaling:
-    """Means and frequencies of the training rows."""
-    inputs = rows.inputs
-    means = {}
-    for name in features_used(kernels):
-        values, there = _features(inputs, name)
-        mean = values[there].mean(axis=0, dtype=np.float64) if there.any() else np.zeros(values.shape[1])
-        means[name] = mean.astype(np.float32)
-    has_text = inputs.has_text
-    frequencies = {name: InverseFrequency.learn(counts[has_text]) for name, counts in rows.counts.items()}
-    return Scaling(means, frequencies)
+def learn_scaling(rows: Prepared, chosen: np.ndarray, kernels: Sequence[str]) -> Scaling:
+    """Means and frequencies of the training rows.
+
+    Args:
+        rows: a table.
+        chosen: int64, positions of the training rows.
+        kernels: that are summed.
+    """
+    names = features_used(kernels)
+    sums = {name: np.zeros(_features(rows.inputs, name)[0].shape[1]) for name in names}
+    with_feature, used = dict.fromkeys(names, 0), {name: np.zeros(BUCKETS, dtype=np.int64) for name in rows.terms}
+    with_text = 0
+    for part in (rows.take(chosen[start : start + STEP]) for start in range(0, len(chosen), STEP)):
+        for name in names:
+            values, there = _features(part.inputs, name)
+            sums[name] += values[there].sum(axis=0, dtype=np.float64)
+            with_feature[name] += int(there.sum())
+        with_text += int(part.inputs.has_text.sum())
+        for name, counts in part.counts.items():
+            used[name] += np.bincount(counts.indices, minlength=BUCKETS)  # an empty text has no terms
+    means = {name: (sums[name] / max(with_feature[name], 1)).astype(np.float32) for name in names}
+    return Scaling(means, {name: InverseFrequency.learn(each, with_text) for name, each in used.items()})
 
 
 def compare_by(rows: Prepared, scaling: Scaling) -> Compared:
@@ -128,8 +164,39 @@ def compare_by(rows: Prepared, scaling: Scaling) -> Compared:
         # torch's own memory: where numpy's happens to lie decides how a product of matrices is rounded
         vectors[name] = torch.tensor(np.where(there[:, None], centred / np.maximum(lengths, 1e-9), np.float32(0)))
     terms = {name: scaling.frequencies[name].apply(counts) for name, counts in rows.counts.items()}
-    inputs = rows.inputs
-    return Compared(vectors, terms, np.stack([inputs.has_picture, inputs.has_text, inputs.has_title], axis=1))
+    return Compared(vectors, terms, _has(rows.inputs))
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """Rows that are made as kernels compare them when they are needed: a million of them all at once take 10 GiB.
+
+    Attributes:
+        table: whose rows they are.
+        scaling: learned of the training rows.
+        positions: int64 (n,), in the table.
+    """
+
+    table: Prepared
+    scaling: Scaling
+    positions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @cached_property
+    def has(self) -> np.ndarray:
+        """See `Compared.has`."""
+        found: np.ndarray = _has(self.table.inputs)[self.positions]
+        return found
+
+    def take(self, rows: np.ndarray) -> "Comparable":
+        """Some of the rows."""
+        return Comparable(self.table, self.scaling, self.positions[rows])
+
+    def compared(self) -> Compared:
+        """All of them."""
+        return compare_by(self.table.take(self.positions), self.scaling)
 
 
 def similarities(one: Compared, other: Compared, kernels: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -181,14 +248,14 @@ class KernelParameters:
         """The kernel matrix (n, m), in the type of `cosines`.
 
         Args:
-            cosines: as `similarities` gives them.
+            cosines: as `similarities` gives them, of these kernels at least.
             has_one: bool (n, 3), see `Compared.has`.
             has_other: bool (m, 3).
         """
         kind = next(iter(cosines.values())).dtype
         alike = {}
         for number, name in enumerate(FEATURES):
-            if name in cosines:
+            if name in self.log_widths:
                 there = torch.from_numpy(has_one[:, number, None] & has_other[None, :, number])
                 gamma = self.log_widths[name].exp().to(kind)
                 alike[name] = torch.exp(-2 * gamma * (1 - cosines[name])) * there
@@ -216,3 +283,7 @@ def _features(inputs: HeadInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
     if name == "title":
         return inputs.titles, inputs.has_title
     return (inputs.images, inputs.has_picture) if name == "image" else (inputs.texts, inputs.has_text)
+
+
+def _has(inputs: HeadInputs) -> np.ndarray:
+    return np.stack([inputs.has_picture, inputs.has_text, inputs.has_title], axis=1)

@@ -45,11 +45,14 @@ class InverseFrequency:
         self.buckets, self.weights, self.default = buckets, weights, default
 
     @classmethod
-    def learn(cls, counts: csr_array) -> "InverseFrequency":
-        """From the terms of the training rows, float32 (rows, BUCKETS)."""
-        rows = counts.shape[0]
-        buckets, used = np.unique(counts.indices, return_counts=True)
-        weights = np.log((1 + rows) / (1 + used)) + 1
+    def learn(cls, used: np.ndarray, rows: int) -> "InverseFrequency":
+        """
+        Args:
+            used: int64 (BUCKETS,), how many training rows have the term.
+            rows: how many have any.
+        """
+        buckets = np.flatnonzero(used)
+        weights = np.log((1 + rows) / (1 + used[buckets])) + 1
         return cls(buckets.astype(np.int32), weights.astype(np.float32), float(np.log(1 + rows) + 1))
 
     def apply(self, counts: csr_array) -> csr_array:

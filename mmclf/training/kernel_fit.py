@@ -18,18 +18,21 @@ from ..model.kernel_head import PATTERNS, KernelHead, Link, Solution
 from ..model.kernels import (
     OF_PICTURES,
     OF_TEXTS,
-    Compared,
+    Comparable,
     KernelParameters,
     Prepared,
-    compare_by,
     learn_scaling,
+    pattern_of,
     similarities,
+    usable_by,
 )
 from ..runtime.seeds import derive_seed
 from .kernel_solvers import (
     PRIOR_ROWS,
     START_LINK,
+    Learned,
     Problem,
+    Raw,
     draw_groups,
     learn_link,
     solve_exactly,
@@ -73,27 +76,34 @@ class FittedHead:
 
 
 def fit_kernel_head(
-    rows: Prepared, targets: np.ndarray, classes: int, kernels: Sequence[str], groups: Sequence[str] | None, seed: int
+    table: Prepared,
+    chosen: np.ndarray,
+    targets: np.ndarray,
+    classes: int,
+    kernels: Sequence[str],
+    groups: Sequence[str] | None,
+    seed: int,
 ) -> FittedHead:
     """Learn and solve.
 
     Args:
-        rows: of the training, n of them.
-        targets: int64 (n,).
+        table: rows.
+        chosen: int64 (n,), positions of those that are trained on.
+        targets: int64 (n,), of these.
         classes: how many there are.
         kernels: that are summed.
-        groups: of the rows; those of one group are left out together. None where each row stands alone.
+        groups: of these; those of one group are left out together. None where each row stands alone.
         seed: of what is drawn: rows to learn from, landmarks.
 
     Raises:
         TrainingError: no row has what the kernels compare.
     """
-    scaling = learn_scaling(rows, kernels)
-    compared = compare_by(rows, scaling)
+    scaling = learn_scaling(table, chosen, kernels)
+    rows = Comparable(table, scaling, chosen)
     counts = np.bincount(targets, minlength=classes)
     log_prior = torch.from_numpy(np.log(np.maximum(counts, 0.5) / len(targets)))
     numbers = np.unique(groups, return_inverse=True)[1] if groups is not None else np.arange(len(targets))
-    whole = Problem(compared, targets, numbers, log_prior)
+    whole = Problem(rows, targets, numbers, log_prior)
     rng = np.random.default_rng(derive_seed(seed, "kernel head"))
     support = np.arange(len(targets))
     most = most_exact_rows()
@@ -101,18 +111,19 @@ def fit_kernel_head(
         # where memory is short, it has no room for more landmarks either
         count = LANDMARKS if most == EXACT_ROWS else min(LANDMARKS, most)
         support = np.sort(rng.choice(len(targets), count, replace=False))
-    supported = compared.take(support)
-    solved = {
-        name: _solve(whole, support, names, rng)
-        for name, names in _parts(kernels, compared).items()
-        if supported.usable(names).any()
+    parts = {
+        name: names for name, names in _parts(kernels, rows.has).items() if usable_by(rows.has[support], names).any()
     }
-    if not solved:
+    if not parts:
         raise TrainingError(
             f"model.kernels: {', '.join(kernels)} compare nothing here: no training row has a picture or text for them"
         )
+    learned = {name: _learn(whole, names, rng) for name, names in parts.items()}
+    supported = rows.take(support).compared()
+    solve = solve_exactly if len(support) == len(targets) else solve_on_landmarks
+    solved = {name: _link(whole, raw) for name, raw in solve(whole, support, supported, learned, rng).items()}
     solutions = {name: each.solution for name, each in solved.items()}
-    routes = {pattern: _route(pattern, solved, compared) for pattern in PATTERNS}
+    routes = {pattern: _route(pattern, solved, rows.has) for pattern in PATTERNS}
     head = KernelHead(scaling, supported, log_prior.float(), solutions, {k: v for k, v in routes.items() if v})
     first = next(iter(solved.values()))
     return FittedHead(head, -float(first.log_likelihood.mean()))
@@ -123,14 +134,14 @@ def most_exact_rows() -> int:
     return min(EXACT_ROWS, int((psutil.virtual_memory().available / 2 / BYTES_A_PAIR) ** 0.5))
 
 
-def _parts(kernels: Sequence[str], rows: Compared) -> dict[str, list[str]]:
+def _parts(kernels: Sequence[str], has: np.ndarray) -> dict[str, list[str]]:
     """The kernels of each solution: of all of them, of those of texts and those of pictures alone."""
-    pictures, texts, titles = (bool(has.any()) for has in rows.has.T)
+    pictures, texts, titles = (bool(column.any()) for column in has.T)
     of_pictures = [name for name in KERNELS if name in OF_PICTURES & set(kernels) and pictures]
     of_texts = [name for name in KERNELS if name in OF_TEXTS & set(kernels) and texts]
     if not titles:
         of_texts = [name for name in of_texts if name != "title"]
-    product = "product" in kernels and bool(rows.pattern((True, True)).any())
+    product = "product" in kernels and bool(pattern_of(has, (True, True)).any())
     found: dict[str, list[str]] = {}
     if (of_pictures and of_texts) or product:
         found["both"] = [name for name in KERNELS if name in (*of_pictures, *of_texts, *["product"] * product)]
@@ -141,7 +152,7 @@ def _parts(kernels: Sequence[str], rows: Compared) -> dict[str, list[str]]:
     return found
 
 
-def _route(pattern: str, solved: dict[str, Solved], rows: Compared) -> str:
+def _route(pattern: str, solved: dict[str, Solved], has: np.ndarray) -> str:
     """Name of the solution for rows of a pattern: of those that compare what such a row has, the likelier one."""
     own = pattern if pattern in solved else ""
     if "both" not in solved:
@@ -151,29 +162,25 @@ def _route(pattern: str, solved: dict[str, Solved], rows: Compared) -> str:
     likelihoods = {}
     for name in (own, "both"):
         each = solved[name]
-        alike = rows.pattern(PATTERNS[pattern])[each.rows]
+        alike = pattern_of(has[each.rows], PATTERNS[pattern])
         if alike.sum() < ROUTE_ROWS:
             return own
         likelihoods[name] = float(each.log_likelihood[alike].mean())
     return max(likelihoods, key=lambda name: likelihoods[name])
 
 
-def _solve(whole: Problem, support: np.ndarray, kernels: list[str], rng: np.random.Generator) -> Solved:
-    """One solution: parameters learned on some rows, weights from all of them."""
-    usable = np.flatnonzero(whole.rows.usable(kernels))
-    parameters, ridge = _learn(whole.take(usable), kernels, rng)
-    if len(support) == len(whole.targets):
-        rows, alpha, scores = solve_exactly(whole, usable, parameters, ridge)
-    else:
-        rows, alpha, scores = solve_on_landmarks(whole, usable, support, parameters, ridge, rng)
-    link, _ = learn_link(scores, whole.targets[rows], whole.log_prior)
-    solution = Solution(parameters, alpha.float(), link)
-    likelihood = solution.log_probabilities(scores, whole.log_prior)
-    return Solved(solution, rows, likelihood[torch.arange(len(rows)), torch.from_numpy(whole.targets[rows])].numpy())
+def _link(whole: Problem, raw: Raw) -> Solved:
+    """A solution with the link under which the rows that were left out are likeliest."""
+    truth = whole.targets[raw.rows]
+    link, _ = learn_link(raw.scores, truth, whole.log_prior)
+    solution = Solution(raw.parameters, raw.alpha.float(), link)
+    likelihood = solution.log_probabilities(raw.scores, whole.log_prior)
+    return Solved(solution, raw.rows, likelihood[torch.arange(len(truth)), torch.from_numpy(truth)].numpy())
 
 
-def _learn(problem: Problem, kernels: Sequence[str], rng: np.random.Generator) -> tuple[KernelParameters, float]:
-    """The parameters and the ridge under which rows that are left out are likeliest."""
+def _learn(whole: Problem, kernels: Sequence[str], rng: np.random.Generator) -> Learned:
+    """The parameters and the ridge under which rows that are left out are likeliest, learned on some rows."""
+    problem = whole.take(np.flatnonzero(usable_by(whole.rows.has, kernels)))
     start = KernelParameters.start(kernels)
     values = torch.tensor([*start.tensors(), np.log(START_LAMBDA), *START_LINK], dtype=torch.float64)
     learned = 0
@@ -184,7 +191,7 @@ def _learn(problem: Problem, kernels: Sequence[str], rng: np.random.Generator) -
         learned = len(drawn)
         values = _descend(problem.take(drawn), start, values, steps, rate, kind)
     *tensors, log_ridge, _, _, _ = values.unbind()
-    return start.replaced(tensors), float(log_ridge.exp()) + LEAST_LAMBDA
+    return Learned(start.replaced(tensors), float(log_ridge.exp()) + LEAST_LAMBDA)
 
 
 def _descend(
@@ -193,14 +200,15 @@ def _descend(
     """Some steps from `values`, float64 (parameters of the kernels, ridge, link), with matrices of a kind."""
     anchors = torch.stack(start.tensors())
     values = values.clone().requires_grad_()
-    cosines = {name: each.to(kind) for name, each in similarities(problem.rows, problem.rows, start.kernels).items()}
+    compared = problem.rows.compared()
+    cosines = {name: each.to(kind) for name, each in similarities(compared, compared, start.kernels).items()}
     encoded, targets = problem.encoded().to(kind), torch.from_numpy(problem.targets)
     blocks = blocks_of(problem.groups)
     optimizer = torch.optim.Adam([values], lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
         *tensors, log_ridge, log_sharpness, power, prior_power = values.unbind()
-        matrix = start.replaced(tensors).combine(cosines, problem.rows.has, problem.rows.has)
+        matrix = start.replaced(tensors).combine(cosines, compared.has, compared.has)
         regularised = matrix + (log_ridge.exp() + LEAST_LAMBDA).to(kind) * torch.eye(len(matrix), dtype=kind)
         scores = LeftOut.apply(regularised, encoded, blocks)
         logits = Link(log_sharpness, power, prior_power).logits(scores.double(), problem.log_prior)

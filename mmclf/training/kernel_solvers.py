@@ -1,13 +1,15 @@
 """A kernel regression solved: exactly, or on landmarks, and scored on rows that are left out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.linalg.blas import dsyrk
 from torch.nn import functional as F
 
 from ..model.kernel_head import Link
-from ..model.kernels import BLOCK, Compared, KernelParameters, kernel_parts
+from ..model.kernels import BLOCK, Comparable, Compared, KernelParameters, kernel_parts, similarities, usable_by
 from .left_out import blocks_of, scores_of_regression, scores_without
 
 # rows whose scores set the link, where there are landmarks
@@ -27,13 +29,13 @@ class Problem:
     """Training rows and what they should be.
 
     Attributes:
-        rows: as kernels compare them.
+        rows: as kernels compare them, once they are taken.
         targets: int64 (n,).
         groups: int64 (n,), rows that are left out together.
         log_prior: float64 (classes,).
     """
 
-    rows: Compared
+    rows: Comparable
     targets: np.ndarray
     groups: np.ndarray
     log_prior: torch.Tensor
@@ -46,6 +48,31 @@ class Problem:
         """float64 (n, classes): 1 for the class of a row, less the share of each class."""
         classes = len(self.log_prior)
         return F.one_hot(torch.from_numpy(self.targets), classes).double() - self.log_prior.exp()
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How the kernels of a solution count, and the strength of its regularisation."""
+
+    parameters: KernelParameters
+    ridge: float
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A solution before its link.
+
+    Attributes:
+        parameters: of its kernels.
+        alpha: float64 (support, classes); 0 for rows without anything that is compared.
+        rows: int64 (k,), positions in the problem of rows that were left out.
+        scores: float64 (k, classes), of these, without them.
+    """
+
+    parameters: KernelParameters
+    alpha: torch.Tensor
+    rows: np.ndarray
+    scores: torch.Tensor
 
 
 def learn_link(scores: torch.Tensor, targets: np.ndarray, log_prior: torch.Tensor) -> tuple[Link, float]:
@@ -68,72 +95,109 @@ def learn_link(scores: torch.Tensor, targets: np.ndarray, log_prior: torch.Tenso
 
 
 def solve_exactly(
-    whole: Problem, usable: np.ndarray, parameters: KernelParameters, ridge: float
-) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-    """All usable rows are support: their positions, alpha (all rows, classes), and their scores without them."""
-    problem = whole.take(usable)
-    matrix = kernel_matrix(problem.rows, problem.rows, parameters).double()
-    matrix.diagonal().add_(ridge)
+    whole: Problem, support: np.ndarray, supported: Compared, learned: Mapping[str, Learned], rng: np.random.Generator
+) -> dict[str, Raw]:
+    """All rows are support. The arguments are those of `solve_on_landmarks`, and nothing is drawn."""
+    return {name: _solve_exactly(whole, supported, each) for name, each in learned.items()}
+
+
+def _solve_exactly(whole: Problem, supported: Compared, learned: Learned) -> Raw:
+    usable = np.flatnonzero(usable_by(supported.has, learned.parameters.kernels))
+    rows, encoded = supported.take(usable), whole.take(usable).encoded()
+    matrix = kernel_matrix(rows, rows, learned.parameters).double()
+    matrix.diagonal().add_(learned.ridge)
     factor = torch.linalg.cholesky(matrix)
     inverse = torch.cholesky_inverse(factor, out=matrix)  # its memory isn't needed any more
-    encoded = problem.encoded()
     alpha = inverse @ encoded
     everywhere = torch.zeros(len(whole.targets), alpha.shape[1], dtype=torch.float64)
     everywhere[torch.from_numpy(usable)] = alpha
-    return usable, everywhere, scores_without(inverse, alpha, encoded, blocks_of(problem.groups))
+    scores = scores_without(inverse, alpha, encoded, blocks_of(whole.groups[usable]))
+    return Raw(learned.parameters, everywhere, usable, scores)
 
 
 def solve_on_landmarks(
-    whole: Problem,
-    usable: np.ndarray,
-    support: np.ndarray,
-    parameters: KernelParameters,
-    ridge: float,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-    """Landmarks are support (Nyström): drawn rows, alpha (landmarks, classes), and the rows' scores without them.
+    whole: Problem, support: np.ndarray, supported: Compared, learned: Mapping[str, Learned], rng: np.random.Generator
+) -> dict[str, Raw]:
+    """Landmarks are support (Nyström): drawn rows.
 
     With K_mm = USUᵀ, a row's features are φ = S^-½ Uᵀ k_m, without the directions that single precision can't tell from
     nothing, and what is solved is a ridge regression on them. Its ridge is chosen anew, since landmarks tell less of a
-    row than the row itself: the multiple of `ridge` under which rows that are left out are likeliest.
+    row than the row itself: the multiple of the learned one under which rows that are left out are likeliest. The rows
+    are gone through once, for all solutions.
+
+    Args:
+        whole: all training rows.
+        support: int64 (m,), positions of the landmarks.
+        supported: these, as kernels compare them.
+        learned: by name of solution.
+        rng: draws the rows that are left out.
     """
-    is_usable = np.isin(support, usable)
-    landmarks = whole.rows.take(support[is_usable])
-    among = kernel_matrix(landmarks, landmarks, parameters).double()
-    strengths, directions = torch.linalg.eigh(among)
-    kept = strengths > LEAST_STRENGTH * among.diagonal().mean()
-    whiten = directions[:, kept] / strengths[kept].sqrt()
-    narrow = whiten.float()
-    size, classes = whiten.shape[1], len(whole.log_prior)
-    gram = torch.zeros(size, size, dtype=torch.float64)
-    moments = torch.zeros(size, classes, dtype=torch.float64)
+    sums = {name: _Sums(supported, each, len(whole.log_prior)) for name, each in learned.items()}
+    kernels = list(dict.fromkeys(name for each in learned.values() for name in each.parameters.kernels))
+    step = max(1, BLOCK // len(support))
+    for start in range(0, len(whole.targets), step):
+        part = whole.take(np.arange(start, min(start + step, len(whole.targets))))
+        rows, encoded = part.rows.compared(), part.encoded()
+        cosines = similarities(rows, supported, kernels)
+        for each in sums.values():
+            each.add(rows.has, cosines, encoded)
+    return {name: each.solve(whole, supported, rng) for name, each in sums.items()}
 
-    def features(rows: np.ndarray) -> torch.Tensor:
-        found: torch.Tensor = kernel_matrix(whole.rows.take(rows), landmarks, parameters) @ narrow
-        return found
 
-    step = max(1, BLOCK // len(landmarks))
-    for start in range(0, len(usable), step):
-        part = usable[start : start + step]
-        phi = features(part)
-        gram += (phi.T @ phi).double()
-        moments += phi.double().T @ whole.take(part).encoded()
-    drawn = usable[draw_groups(whole.groups[usable], LINK_ROWS, rng)]
-    sample, phi = whole.take(drawn), features(drawn).double()
-    blocks = blocks_of(sample.groups)
-    best: tuple[float, torch.Tensor, torch.Tensor] | None = None
-    for multiple in RIDGE_MULTIPLES:
-        root = torch.linalg.cholesky(gram + ridge * multiple * torch.eye(size, dtype=torch.float64))
-        weights = torch.cholesky_solve(moments, root)
-        leverage = torch.linalg.solve_triangular(root, phi.T, upper=False).T
-        scores = scores_of_regression(phi @ weights, leverage, sample.encoded(), blocks)
-        loss = learn_link(scores, sample.targets, whole.log_prior)[1]
-        if best is None or loss < best[0]:
-            best = loss, weights, scores
-    assert best is not None  # noqa: S101 - there are multiples
-    alpha = torch.zeros(len(support), classes, dtype=torch.float64)
-    alpha[torch.from_numpy(is_usable)] = whiten @ best[1]
-    return drawn, alpha, best[2]
+class _Sums:
+    """KᵀK and KᵀY over the rows that a solution can use, K their kernel with its landmarks."""
+
+    def __init__(self, supported: Compared, learned: Learned, classes: int) -> None:
+        self._learned, self._has = learned, supported.has
+        self._landmarks = np.flatnonzero(usable_by(supported.has, learned.parameters.kernels))
+        count = len(self._landmarks)
+        # float64, and of column order, so that BLAS adds to the upper half where it is
+        self._squares = np.zeros((count, count), order="F")
+        self._moments = torch.zeros(count, classes, dtype=torch.float64)
+
+    def add(self, has: np.ndarray, cosines: dict[str, torch.Tensor], encoded: torch.Tensor) -> None:
+        """Some rows, by their cosines with all of the support."""
+        kernels = self._learned.parameters.kernels
+        usable = np.flatnonzero(usable_by(has, kernels))
+        if not len(usable):
+            return
+        matrix = self._learned.parameters.combine(cosines, has, self._has)
+        if len(usable) < len(has):
+            matrix = matrix[torch.from_numpy(usable)]
+        if len(self._landmarks) < len(self._has):
+            matrix = matrix[:, torch.from_numpy(self._landmarks)]
+        exact = matrix.double()
+        self._moments += exact.T @ encoded[torch.from_numpy(usable)]
+        self._squares = dsyrk(1.0, exact.numpy().T, beta=1.0, c=self._squares, overwrite_c=True)
+
+    def solve(self, whole: Problem, supported: Compared, rng: np.random.Generator) -> Raw:
+        """The regression on the landmarks' features."""
+        parameters, ridge = self._learned.parameters, self._learned.ridge
+        landmarks = supported.take(self._landmarks)
+        among = kernel_matrix(landmarks, landmarks, parameters).double()
+        strengths, directions = torch.linalg.eigh(among)
+        kept = strengths > LEAST_STRENGTH * among.diagonal().mean()
+        whiten = directions[:, kept] / strengths[kept].sqrt()
+        squares = torch.from_numpy(np.triu(self._squares) + np.triu(self._squares, 1).T)
+        gram, moments = whiten.T @ squares @ whiten, whiten.T @ self._moments
+        usable = np.flatnonzero(usable_by(whole.rows.has, parameters.kernels))
+        drawn = usable[draw_groups(whole.groups[usable], LINK_ROWS, rng)]
+        sample = whole.take(drawn)
+        phi = kernel_matrix(sample.rows.compared(), landmarks, parameters).double() @ whiten
+        encoded, blocks = sample.encoded(), blocks_of(sample.groups)
+        best: tuple[float, torch.Tensor, torch.Tensor] | None = None
+        for multiple in RIDGE_MULTIPLES:
+            root = torch.linalg.cholesky(gram + ridge * multiple * torch.eye(len(gram), dtype=torch.float64))
+            weights = torch.cholesky_solve(moments, root)
+            leverage = torch.linalg.solve_triangular(root, phi.T, upper=False).T
+            scores = scores_of_regression(phi @ weights, leverage, encoded, blocks)
+            loss = learn_link(scores, sample.targets, whole.log_prior)[1]
+            if best is None or loss < best[0]:
+                best = loss, weights, scores
+        assert best is not None  # noqa: S101 - there are multiples
+        alpha = torch.zeros(len(supported), len(whole.log_prior), dtype=torch.float64)
+        alpha[torch.from_numpy(self._landmarks)] = whiten @ best[1]
+        return Raw(parameters, alpha, drawn, best[2])
 
 
 def kernel_matrix(rows: Compared, support: Compared, parameters: KernelParameters) -> torch.Tensor:

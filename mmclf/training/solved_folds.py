@@ -72,7 +72,8 @@ class KernelSolver:
         """
         groups = self._split.catalog.groups
         return fit_kernel_head(
-            self._rows.take(rows),
+            self._rows,
+            rows,
             self._targets[rows],
             len(self._split.catalog.classes),
             self._config.model.kernels,

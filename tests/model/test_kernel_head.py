@@ -18,7 +18,8 @@ from tests.products import CLASSES, draw_products
 
 
 def fit(inputs, targets, kernels=KERNELS, groups=None):
-    return fit_kernel_head(Prepared.of(inputs, kernels), targets, CLASSES, list(kernels), groups, seed=0).head
+    every = np.arange(len(inputs))
+    return fit_kernel_head(Prepared.of(inputs, kernels), every, targets, CLASSES, list(kernels), groups, seed=0).head
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import torch
 
 from mmclf.config import KERNELS
 from mmclf.errors import TrainingError
-from mmclf.model.kernels import KernelParameters, Prepared, compare_by, learn_scaling
+from mmclf.model import kernels as kernels_module
+from mmclf.model.kernels import Comparable, KernelParameters, Prepared, learn_scaling
 from mmclf.training import kernel_fit as module
 from mmclf.training import kernel_solvers as solvers
 from mmclf.training.kernel_fit import fit_kernel_head
@@ -20,7 +21,9 @@ from tests.products import CLASSES, draw_products
 
 
 def fit(inputs, targets, kernels=KERNELS, groups=None, seed=0):
-    return fit_kernel_head(Prepared.of(inputs, kernels), targets, CLASSES, list(kernels), groups, seed)
+    return fit_kernel_head(
+        Prepared.of(inputs, kernels), np.arange(len(inputs)), targets, CLASSES, list(kernels), groups, seed
+    )
 
 
 def problem(rows=40, groups=None):
@@ -28,7 +31,9 @@ def problem(rows=40, groups=None):
     prepared = Prepared.of(inputs, KERNELS)
     log_prior = torch.log(torch.from_numpy(np.bincount(targets, minlength=CLASSES) / rows))
     groups = np.arange(rows) if groups is None else groups
-    return solvers.Problem(compare_by(prepared, learn_scaling(prepared, KERNELS)), targets, groups, log_prior)
+    every = np.arange(rows)
+    comparable = Comparable(prepared, learn_scaling(prepared, every, KERNELS), every)
+    return solvers.Problem(comparable, targets, groups, log_prior)
 
 
 def left_out_by_hand(matrix, encoded, groups):
@@ -49,18 +54,20 @@ GROUPS = [np.arange(40), np.arange(40) // 3, np.arange(40) % 7 % 4]
 def test_scores_without_a_group_are_those_of_a_model_without_it(groups):
     task = problem(groups=groups)
     parameters = KernelParameters.start(KERNELS)
-    rows, alpha, scores = solvers.solve_exactly(task, np.arange(40), parameters, 0.3)
-    matrix = solvers.kernel_matrix(task.rows, task.rows, parameters).double()
+    compared, learned = task.rows.compared(), {"both": solvers.Learned(parameters, 0.3)}
+    raw = solvers.solve_exactly(task, np.arange(40), compared, learned, np.random.default_rng(0))["both"]
+    matrix = solvers.kernel_matrix(compared, compared, parameters).double()
     matrix.diagonal().add_(0.3)
-    torch.testing.assert_close(scores, left_out_by_hand(matrix, task.encoded(), groups), atol=1e-9, rtol=0)
-    torch.testing.assert_close(matrix @ alpha, task.encoded(), atol=1e-9, rtol=0)
-    assert rows.tolist() == list(range(40))
+    torch.testing.assert_close(raw.scores, left_out_by_hand(matrix, task.encoded(), groups), atol=1e-9, rtol=0)
+    torch.testing.assert_close(matrix @ raw.alpha, task.encoded(), atol=1e-9, rtol=0)
+    assert raw.rows.tolist() == list(range(40))
 
 
 @pytest.mark.parametrize("groups", GROUPS)
 def test_the_gradient_of_what_is_learned_is_right(groups):
     task = problem(rows=40, groups=groups)
-    matrix = solvers.kernel_matrix(task.rows, task.rows, KernelParameters.start(KERNELS)).double()
+    compared = task.rows.compared()
+    matrix = solvers.kernel_matrix(compared, compared, KernelParameters.start(KERNELS)).double()
     matrix = matrix[:12, :12].contiguous()
     encoded, blocks = task.encoded()[:12], blocks_of(groups[:12])
     matrix.diagonal().add_(0.3)
@@ -102,6 +109,22 @@ def test_beyond_the_switch_landmarks_are_support_and_little_is_lost(monkeypatch)
     assert losses(approximate) < losses(exact) + 0.02
     # its own estimate, by leaving rows out, is what new rows show
     assert approximate.loss == pytest.approx(float(losses(approximate)), abs=0.1)
+
+
+def test_a_table_that_is_gone_through_in_parts_gives_the_same(monkeypatch):
+    """Its terms counted part by part, and some parts without a row that a solution can use."""
+    inputs, targets = draw_products(300)
+    inputs = inputs.take(np.argsort(inputs.has_picture, kind="stable"))
+    monkeypatch.setattr(module, "EXACT_ROWS", 299)
+    monkeypatch.setattr(module, "LANDMARKS", 64)
+    whole = fit(inputs, targets)
+    monkeypatch.setattr(kernels_module, "COUNTED_ROWS", 0)
+    monkeypatch.setattr(kernels_module, "STEP", 50)
+    monkeypatch.setattr(solvers, "BLOCK", 64 * 17)
+    parts = fit(inputs, targets)
+    others, _ = draw_products(80, seed=1)
+    torch.testing.assert_close(parts.head.probabilities(others), whole.head.probabilities(others), atol=1e-5, rtol=0)
+    assert parts.head.routes == whole.head.routes
 
 
 def test_a_kernel_that_tells_more_gets_more_weight():
