@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow test-real check format bench ablate bench-gpu ui clean
+.PHONY: help setup demo test test-slow test-real check format bench ablate scale crash bench-gpu ui clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,12 @@ bench: setup  ## mmclf against a plain loop, on the real catalogues: hours (ROWS
 
 ablate: setup  ## what each part of the heads is worth, on the real catalogues: an hour
 	$(BIN)/python -m benchmarks.ablate
+
+scale: setup  ## time and memory of the heads, 1,000 to 1,000,000 rows: hours
+	$(BIN)/python -m benchmarks.scale
+
+crash: setup  ## 100 kills at random moments, each started again to the same result: an hour
+	$(BIN)/python -m benchmarks.crash
 
 bench-gpu: setup  ## the use of a GPU: ViT-L/14 with random weights, pictures in memory and from files
 	$(BIN)/python -m benchmarks.gpu

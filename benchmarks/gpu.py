@@ -34,7 +34,7 @@ from mmclf.model.classifier import Classifier
 from mmclf.model.loading import load_backbone
 from mmclf.runtime.device import allow_tf32, encoding_batch, pick_device, pick_precision, pick_workers
 from mmclf.runtime.speed import Stopwatch, peak_memory
-from mmclf.training.loop import linear_schedule
+from mmclf.training.optimisation import linear_schedule
 
 # dense bfloat16 rates of the data sheets, in TFLOP/s, by what the card is called
 STATED = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "RTX 4090": 165.0, "A10": 125.0}

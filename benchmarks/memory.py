@@ -35,7 +35,7 @@ from mmclf.model.loading import load_backbone
 from mmclf.records import runs, tracking
 from mmclf.runtime.device import Precision
 from mmclf.scoring.predict import Scoring
-from mmclf.training.loop import EpochResult
+from mmclf.training.epoch import EpochResult
 
 SIZE = 32
 MIB = 2**20

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,8 @@ from typing import Any
 
 from mmclf.errors import MmclfError
 from mmclf.runtime import environment
+from mmclf.runtime.stopping import INTERRUPTED, handled
+from mmclf.store.scratch import own_temporary_folder
 
 from .options import HELP
 
@@ -38,13 +39,12 @@ def run(
         shown = HELP[name] + (f" (default: {default})" if default else "")
         parser.add_argument(f"--{name.replace('_', '-')}", default=default, required=default is None, help=shown)
     options = parser.parse_args(argv)
-    with contextlib.suppress(ValueError):  # not in the main thread, or not on this system
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # closes the run on the way out
     # a user can't act on what libraries tell each other; `python -W` and a calling program decide for themselves
     if argv is None and not sys.warnoptions:
         warnings.filterwarnings("ignore")
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result
+        # libraries print; stdout is for the result
+        with handled(_last_words), own_temporary_folder(), contextlib.redirect_stdout(sys.stderr):
             figures = work(options)
     except MmclfError as error:
         if environment.RUN_ID.get() or "mlflow" in sys.modules:
@@ -54,8 +54,16 @@ def run(
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; finished folds are kept", file=sys.stderr)
-        return 130
+        print("interrupted; the same command goes on with what is finished", file=sys.stderr)
+        return INTERRUPTED
     if figures:  # none in a process that isn't the first of several
         print(json.dumps(figures, ensure_ascii=False))
     return 0
+
+
+def _last_words(words: str) -> None:
+    """Mark the runs of a process that has no time left."""
+    if "mlflow" in sys.modules:
+        from mmclf.records.tracking import end_open_runs
+
+        end_open_runs(words)

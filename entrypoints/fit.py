@@ -13,9 +13,17 @@ from typing import Any
 import mmclf
 
 from .common import run
-from .options import parse_duration, parse_flag
+from .options import parse_duration, parse_flag, parse_resume
 
-DEFAULTS = {"csv": None, "images": None, "overrides": "", "budget": "", "name": "mmclf", "force": "false"}
+DEFAULTS = {
+    "csv": None,
+    "images": None,
+    "overrides": "",
+    "budget": "",
+    "name": "mmclf",
+    "force": "false",
+    "resume": "auto",
+}
 
 
 def fit(options: argparse.Namespace) -> dict[str, Any]:
@@ -28,6 +36,7 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
         budget=budget,
         name=options.name,
         force=force,
+        resume=parse_resume(options.resume),
     )
     return found.figures
 

@@ -7,6 +7,7 @@ HELP = {
     "images": "the folder of pictures, named <id>.jpg or <id>_1.jpg",
     "config": "the YAML file with the configuration",
     "overrides": 'changes to it, as "train.epochs=3 data.img_size=336"',
+    "resume": "`auto` goes on with the same work where its process was killed; `never` starts anew",
     "fold": "`all`, or the number of one fold",
     "stage1_run": "id of a stage-1 run",
     "runs": "ids of runs, separated by commas (default: all that fit)",
@@ -46,6 +47,17 @@ def parse_fold(name: str, text: str) -> int | None:
     if not text.isdecimal():
         raise ConfigError(f"--{name}: found {text!r}; give `all` or the number of a fold")
     return int(text)
+
+
+def parse_resume(text: str) -> bool:
+    """Whether a run may go on.
+
+    Raises:
+        ConfigError: neither `auto` nor `never`.
+    """
+    if text not in ("auto", "never"):
+        raise ConfigError(f"--resume: found {text!r}; give `auto` or `never`")
+    return text == "auto"
 
 
 def parse_count(name: str, text: str, *, least: int = 1) -> int:

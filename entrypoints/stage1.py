@@ -11,16 +11,28 @@ from typing import Any
 import mmclf
 
 from .common import run
-from .options import parse_fold
+from .options import parse_fold, parse_resume
 
-DEFAULTS = {"csv": None, "images": None, "config": "configs/stage1.yaml", "overrides": "", "fold": "all"}
+DEFAULTS = {
+    "csv": None,
+    "images": None,
+    "config": "configs/stage1.yaml",
+    "overrides": "",
+    "fold": "all",
+    "resume": "auto",
+}
 
 
 def stage1(options: argparse.Namespace) -> dict[str, Any]:
     """Cross-validate a head on frozen features; returns the headline figures."""
     fold = parse_fold("fold", options.fold)
     found = mmclf.stage1(
-        options.csv, images=options.images, config=options.config, overrides=options.overrides, fold=fold
+        options.csv,
+        images=options.images,
+        config=options.config,
+        overrides=options.overrides,
+        fold=fold,
+        resume=parse_resume(options.resume),
     )
     return found.figures
 

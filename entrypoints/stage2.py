@@ -15,7 +15,7 @@ from typing import Any
 import mmclf
 
 from .common import run
-from .options import parse_fold
+from .options import parse_fold, parse_resume
 
 DEFAULTS = {
     "csv": "",
@@ -24,6 +24,7 @@ DEFAULTS = {
     "overrides": "",
     "fold": "all",
     "stage1_run": "",
+    "resume": "auto",
 }
 
 
@@ -37,6 +38,7 @@ def stage2(options: argparse.Namespace) -> dict[str, Any]:
         overrides=options.overrides,
         fold=fold,
         stage1_run=options.stage1_run or None,
+        resume=parse_resume(options.resume),
     )
     return found.figures
 

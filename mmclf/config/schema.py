@@ -158,6 +158,9 @@ class TrainConfig(Section):
     compile: bool = False
     grad_checkpointing: Annotated[bool, Only("stage2", "training the towers")] = False
     patch_dropout: Annotated[Share, Only("stage2", "training the towers")] = 0.0
+    # between two states of a training within an epoch, from which it goes on after a kill; between epochs it keeps one
+    # whenever more than seconds would be lost
+    save_minutes: Annotated[Annotated[float, Field(ge=0.0, le=1e6)], STEPPED] = 10.0
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
 

@@ -125,6 +125,7 @@ class EpochSampler(Sampler[list[Sample]]):
         self.shuffle_seed = shuffle_seed
         self.world = world or World()
         self.epoch = EVAL if shuffle_seed is None else 0
+        self.start = 0  # number of the first batch; the length counts those before it too
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
@@ -134,7 +135,7 @@ class EpochSampler(Sampler[list[Sample]]):
         if self.shuffle_seed is not None:
             generator = torch.Generator().manual_seed(derive_seed(self.shuffle_seed, self.epoch, "order"))
             rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
-        for start in range(0, len(rows), self.batch_size):
+        for start in range(self.start * self.batch_size, len(rows), self.batch_size):
             batch = rows[start : start + self.batch_size]
             share = self.world.share(batch)
             if len(share):
@@ -190,9 +191,9 @@ class Loader:
             generator=torch.Generator(),
         )
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order and the random views of the next pass."""
-        self._sampler.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the order and the random views of the next pass, and the number of its first batch."""
+        self._sampler.epoch, self._sampler.start = epoch, start
 
     def __len__(self) -> int:
         return len(self._sampler)

@@ -8,6 +8,7 @@ from typing import Any
 
 import mlflow
 import yaml
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -104,6 +105,18 @@ def add_version(
         except MlflowException as error:
             raise RegistryError(f"--name: {name!r}: {error.message}") from None
     return version
+
+
+def find_interrupted(client: MlflowClient, name: str, tags: Mapping[Tag, str]) -> tuple[ModelVersion, Run] | None:
+    """A version with these tags that was made by a run which ended before it was finished, and the run."""
+    for version in client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"]):
+        if not all(version.tags.get(str(tag)) == value for tag, value in tags.items()):
+            continue
+        with contextlib.suppress(MlflowException):
+            run = client.get_run(version.run_id or "")
+            if run.info.status in ("KILLED", "FAILED"):
+                return version, run
+    return None
 
 
 def crown(client: MlflowClient, version: ModelVersion, former: ModelVersion | None) -> None:

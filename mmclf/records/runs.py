@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import shutil
-import tempfile
 import urllib.parse
 import urllib.request
 import warnings
@@ -18,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from ..errors import RunError
 from ..model.checkpoint import ALL_ROWS, META, Checkpoint, open_checkpoint
 from ..runtime import environment
+from ..store.scratch import make_scratch
 from .vocabulary import CONFIG_PREFIX, Artifact, Tag
 
 
@@ -222,7 +222,7 @@ def download_folder() -> Path:
     if not _downloads:
         import atexit
 
-        _downloads.append(Path(tempfile.mkdtemp(prefix="mmclf-")))
+        _downloads.append(make_scratch())
         atexit.register(shutil.rmtree, _downloads[0], ignore_errors=True)
     return _downloads[0]
 

@@ -7,8 +7,8 @@ A stage is a parent run with one child run per fold. `mlflow run` makes the pare
 import contextlib
 import json
 import shutil
+import signal
 import subprocess
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,11 +30,15 @@ from ..evaluation.crossvalidation import Figures, figures_of
 from ..evaluation.probabilities import ProbabilityTable, join_folds, read_table
 from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneIdentity
-from ..runtime import environment
+from ..runtime import environment, stopping
+from ..runtime.process import this_process
 from ..store.files import atomic_path
-from ..training.history import curves, write_history, write_tensorboard
-from ..training.loop import EpochResult
-from .runs import artifact_path, finished_folds, get_run
+from ..store.scratch import scratch_folder, sweep
+from ..training.epoch import EpochResult
+from ..training.history import VAL_TOP1, curves, write_history, write_tensorboard
+from .liveness import KILLED, Heartbeat, bury_dead, mark_killed
+from .resuming import Found, Work, find_work, nest, sweep_states
+from .runs import artifact_path, current_experiment, finished_folds, get_run
 from .vocabulary import CONFIG_PREFIX, Artifact, Metric, Tag, show_backbone
 
 # MLflow cuts longer parameter values off by an error
@@ -43,16 +47,27 @@ MAX_PARAM = 6000
 
 @dataclass
 class FoldRecord:
-    """The child run of one fold, while it is trained."""
+    """The child run of one fold, while it is trained.
+
+    Attributes:
+        run_id: of it.
+        fold: number of the fold.
+        logged: epochs that are logged already, by a process that was interrupted.
+        results: of the epochs so far.
+        table: of the rows that it holds out, once it is finished.
+    """
 
     run_id: str
     fold: int
+    logged: int = 0
     results: list[EpochResult] = field(default_factory=list)
     table: ProbabilityTable | None = None
 
     def epoch(self, result: EpochResult) -> None:
         """Log the curves of an epoch, and the best figures so far."""
         self.results.append(result)
+        if result.epoch <= self.logged:
+            return
         _log_metrics(curves(result), step=result.epoch, run_id=self.run_id)
         if result.is_best:
             best: dict[str, float] = {Metric.BEST_TOP1: result.val_top1, Metric.BEST_TOP3: result.val_top3}
@@ -62,39 +77,67 @@ class FoldRecord:
         """Store the best checkpoint, the out-of-fold probabilities and the history."""
         self.table = table
         _log_metrics({Metric.UNREADABLE: len(unreadable)}, run_id=self.run_id)
-        with tempfile.TemporaryDirectory() as folder:
-            write_history(Path(folder) / Artifact.HISTORY, self.results)
-            table.write(Path(folder) / Artifact.OOF)
-            write_tensorboard(Path(folder) / Artifact.TENSORBOARD, self.results)
-            mlflow.log_artifacts(folder, run_id=self.run_id)
+        with scratch_folder() as folder:
+            write_history(folder / Artifact.HISTORY, self.results)
+            table.write(folder / Artifact.OOF)
+            write_tensorboard(folder / Artifact.TENSORBOARD, self.results)
+            mlflow.log_artifacts(str(folder), run_id=self.run_id)
         mlflow.log_artifacts(str(checkpoint), Artifact.CHECKPOINT, run_id=self.run_id)
 
 
 @dataclass
 class StageRecord:
-    """The parent run of a stage, while it runs."""
+    """The parent run of a stage, while it runs.
+
+    Attributes:
+        run_id: of it.
+        stage: "stage1" or "stage2".
+        config: resolved.
+        tags: that its folds have too.
+        before: folds' runs of a process that was interrupted, the newest of each first.
+        folds: that were trained here.
+        started: when, by the performance counter.
+    """
 
     run_id: str
     stage: str
     config: Config
     tags: dict[Tag, str]
+    before: list[Run] = field(default_factory=list)
     folds: list[FoldRecord] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
+    @property
+    def finished(self) -> set[int]:
+        """Numbers of the folds that need no training any more."""
+        return {int(run.data.tags[Tag.FOLD]) for run in self.before if _is_finished_fold(run)}
+
+    @property
+    def has_all_rows(self) -> bool:
+        """Whether the model of all rows is there."""
+        return any(run.data.tags[Tag.ROLE] == ALL_ROWS and run.info.status == "FINISHED" for run in self.before)
+
     @contextlib.contextmanager
     def fold(self, number: int) -> Iterator[FoldRecord]:
-        """A child run for a fold; it is marked FAILED when the block is left by an exception."""
-        with mlflow.start_run(run_name=f"{self.stage} fold {number}", nested=True) as active:
-            _set_tags(self.tags | {Tag.ROLE: "fold", Tag.FOLD: str(number)})
+        """A child run for a fold, or the one that was interrupted."""
+        client = MlflowClient()
+        before = next((run for run in self.before if run.data.tags.get(Tag.FOLD) == str(number)), None)
+        tags = self.tags | {Tag.ROLE: "fold", Tag.FOLD: str(number)}
+        with _active(f"{self.stage} fold {number}", before, nested=True) as active:
+            _set_tags(tags)
             _log_config(self.config)
             record = FoldRecord(active.info.run_id, number)
+            if before is not None:
+                history = client.get_metric_history(before.info.run_id, VAL_TOP1)
+                record.logged = max((point.step for point in history), default=0)
             yield record
             self.folds.append(record)
 
     @contextlib.contextmanager
     def all_rows(self, checkpoint: Path) -> Iterator[None]:
         """A child run, as `fold`, for the model of all rows, whose checkpoint is stored when the block ends well."""
-        with mlflow.start_run(run_name=f"{self.stage} all rows", nested=True) as active:
+        before = next((run for run in self.before if run.data.tags[Tag.ROLE] == ALL_ROWS), None)
+        with _active(f"{self.stage} all rows", before, nested=True) as active:
             _set_tags(self.tags | {Tag.ROLE: ALL_ROWS})
             _log_config(self.config)
             yield
@@ -131,9 +174,9 @@ class StageRecord:
         figures = figures_of(joined)
         seconds = time.perf_counter() - self.started
         _log_metrics(cv_metrics(figures) | {Metric.SECONDS: seconds}, run_id=self.run_id)
-        with tempfile.TemporaryDirectory() as folder:
-            joined.write(Path(folder) / Artifact.OOF)
-            mlflow.log_artifacts(folder, run_id=self.run_id)
+        with scratch_folder() as folder:
+            joined.write(folder / Artifact.OOF)
+            mlflow.log_artifacts(str(folder), run_id=self.run_id)
         numbers = ",".join(str(fold.fold) for fold in folds)
         _set_tags({Tag.FOLDS: numbers, Tag.NOTE: _fold_note(folds, figures)})
         found: dict[str, Any] = {"run_id": self.run_id}
@@ -184,11 +227,50 @@ def _stored_summary(child: Run) -> FoldSummary:
     return FoldSummary(int(child.data.tags[Tag.FOLD]), int(child.data.metrics[Metric.BEST_EPOCH]), epochs, table)
 
 
+def finished_stage(found: Found) -> dict[str, Any]:
+    """The headline figures of a stage's run that is finished, as `StageRecord.finish` gave them."""
+    metrics, tags = found.run.data.metrics, found.run.data.tags
+    names = (Metric.CV_TOP1_MEAN, Metric.CV_TOP1_STD, Metric.CV_TOP3_MEAN)
+    figures: dict[str, Any] = {"run_id": found.run.info.run_id}
+    figures |= {name.replace("/", "_"): metrics[name] for name in names if name in metrics}
+    folds = len(tags[Tag.FOLDS].split(","))
+    return figures | {"folds": folds, "seconds": round(metrics[Metric.SECONDS], 1)}
+
+
+def find_stage(work: Work, *, resume: bool) -> Found | None:
+    """The run of this work that goes on, or, below the job that is recorded now, that is finished; None for neither."""
+    client = MlflowClient()
+    clean_up(client)
+    parent = _holders[-1] if _holders else None
+    return find_work(client, current_experiment(client), work, parent) if resume else None
+
+
+def find_part(work: Work) -> Found | None:
+    """The finished run of this work below the job that is recorded now; None where there is none, or no such job."""
+    client = MlflowClient()
+    found = find_work(client, current_experiment(client), work, _holders[-1]) if _holders else None
+    return found if found is not None and found.is_finished else None
+
+
+def clean_up(client: MlflowClient) -> None:
+    """Mark what killed processes left running, and delete what they left on the disk."""
+    if not _holders:  # else it was done when the holder started
+        sweep()
+        sweep_states(client)
+        bury_dead(client, current_experiment(client))
+
+
 @contextlib.contextmanager
 def record_stage(
-    stage: str, config: Config, split: Split, backbone: BackboneIdentity, extra: Mapping[Tag, str] | None = None
+    stage: str,
+    config: Config,
+    split: Split,
+    backbone: BackboneIdentity,
+    extra: Mapping[Tag, str] | None = None,
+    *,
+    goes_on: Run | None = None,
 ) -> Iterator[StageRecord]:
-    """The parent run of stage1 or stage2; FAILED with the reason as tag `error` when left by an exception.
+    """The parent run of stage1 or stage2; FAILED or KILLED, with the reason as tag `error`, if left by an exception.
 
     Args:
         stage: "stage1" or "stage2".
@@ -196,6 +278,7 @@ def record_stage(
         split: the catalogue, logged as the run's dataset, and its folds.
         backbone: that is trained, or whose features are.
         extra: further tags, for example the stage-1 run that a stage-2 run starts from.
+        goes_on: a run of the same work that was interrupted; None for a new one.
 
     Raises:
         RunError: MLFLOW_RUN_ID names a run that was begun with other data or settings, or another run is active.
@@ -210,18 +293,36 @@ def record_stage(
         Tag.CONFIG_ID: config.fingerprint(),
         Tag.GIT_DIRTY: _git_dirty(),
     }
-    tags |= extra or {}
+    extra = dict(extra or {})
+    of_parent = {tag: extra.pop(tag) for tag in (Tag.WORK, Tag.WORK_PARTS) if tag in extra}
+    tags |= extra
     _check_resumed(tags)
     head = "" if config.model.head == "mlp" else f" {config.model.head}"
-    with _start_run(f"{stage}{head} {tags[Tag.BACKBONE]}") as active:
-        _set_tags(tags | {Tag.ROLE: "parent", Tag.IMAGES: str(catalog.image_root.resolve())})
+    with _start_run(f"{stage}{head} {tags[Tag.BACKBONE]}", goes_on) as active:
+        _set_tags(tags | of_parent | {Tag.ROLE: "parent", Tag.IMAGES: str(catalog.image_root.resolve())})
         if catalog.table_path is not None:
             _set_tags({Tag.CSV: str(catalog.table_path.resolve())})
         _log_config(config)
         _log_metrics({f"data/{name}": value for name, value in catalog.summary().items()})
         mlflow.log_text(config.to_yaml(), Artifact.CONFIG)
         _log_dataset(catalog, "training")
-        yield StageRecord(active.info.run_id, stage, config, tags)
+        before = [] if goes_on is None else _children(active)
+        yield StageRecord(active.info.run_id, stage, config, tags, before)
+
+
+def _children(parent: Run) -> list[Run]:
+    """The runs below a stage's, the finished before the others, the newest first."""
+    found = MlflowClient().search_runs(
+        [parent.info.experiment_id],
+        f"tags.{Tag.PARENT} = '{parent.info.run_id}' and tags.{Tag.ROLE} != 'start'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1000,
+    )
+    return sorted(found, key=lambda run: run.info.status != "FINISHED")
+
+
+def _is_finished_fold(run: Run) -> bool:
+    return run.data.tags[Tag.ROLE] == "fold" and run.info.status == "FINISHED"
 
 
 @contextlib.contextmanager
@@ -232,7 +333,7 @@ def record_scores(
     catalog: Catalog | None = None,
     *,
     context: str = "inference",
-    run_id: str | None = None,
+    goes_on: Run | None = None,
 ) -> Iterator[Run]:
     """The run of another job: `infer`, `ensemble`, `register`, `batch`, `tune`, `demo`.
 
@@ -242,9 +343,9 @@ def record_scores(
         tags: of the run.
         catalog: logged as its dataset.
         context: what the dataset is for.
-        run_id: of a run that goes on; None for that of the environment, or a new one.
+        goes_on: a run that was interrupted; None for that of the environment, or a new one.
     """
-    with _start_run(name, run_id) as active:
+    with _start_run(name, goes_on) as active:
         _set_tags({Tag.STAGE: stage, Tag.GIT_DIRTY: _git_dirty()} | dict(tags))
         if catalog is not None:
             _set_tags({Tag.FINGERPRINT: catalog.digest()})
@@ -262,8 +363,7 @@ def record_files(run: Run, config: str, out: str) -> Iterator[Path]:
         config: stored with them as YAML; "" for none.
         out: a folder, made where it doesn't exist.
     """
-    with tempfile.TemporaryDirectory(prefix="mmclf-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         yield folder
         if out:
             for path in sorted(folder.iterdir()):
@@ -279,6 +379,11 @@ def describe(text: str) -> None:
     _set_tags({Tag.NOTE: text})
 
 
+def log_text(text: str, name: Artifact) -> None:
+    """Keep a text as a file of the active run."""
+    mlflow.log_text(text, str(name))
+
+
 def log_facts(tags: Mapping[Tag, str], metrics: Mapping[str, float]) -> None:
     """Tags and metrics of the active run."""
     _set_tags(tags)
@@ -286,9 +391,16 @@ def log_facts(tags: Mapping[Tag, str], metrics: Mapping[str, float]) -> None:
 
 
 @contextlib.contextmanager
-def record_several(stage: str, name: str, tags: Mapping[Tag, str]) -> Iterator[Run]:
-    """The run of a job that runs others: those recorded within the block become its children."""
-    with _start_run(name) as active:
+def record_several(stage: str, name: str, tags: Mapping[Tag, str], goes_on: Run | None = None) -> Iterator[Run]:
+    """The run of a job that runs others: those recorded within the block become its children.
+
+    Args:
+        stage: the job.
+        name: of the run.
+        tags: of the run.
+        goes_on: see `record_scores`.
+    """
+    with _start_run(name, goes_on) as active:
         _set_tags({Tag.STAGE: stage, Tag.GIT_DIRTY: _git_dirty()} | dict(tags))
         _holders.append(active.info.run_id)
         try:
@@ -302,19 +414,64 @@ _holders: list[str] = []
 
 
 @contextlib.contextmanager
-def _start_run(name: str, run_id: str | None = None) -> Iterator[Run]:
+def _start_run(name: str, goes_on: Run | None = None) -> Iterator[Run]:
+    """A run of a job: on its own, or below one of `_holders`."""
     before = mlflow.active_run()
     if before is not None and before.info.run_id not in _holders:
         raise RunError(f"MLflow: run {before.info.run_id} is active here; end it first, by mlflow.end_run()")
+    client = MlflowClient()
+    clean_up(client)
+    given = environment.RUN_ID.get()
+    if goes_on is not None and given and given != goes_on.info.run_id:
+        nest(client, given, goes_on)
     nested = before is not None
-    with mlflow.start_run(run_id, run_name=name, nested=nested, log_system_metrics=not nested) as active:
+    with contextlib.ExitStack() as stack:
+        active = stack.enter_context(_active(name, goes_on, nested=nested))
         _set_tags({Tag.RUN_NAME: name})  # a run that `mlflow run` made has a random name
+        if not nested:
+            stack.enter_context(Heartbeat(active.info.run_id))
+        yield active
+
+
+# runs that are recorded now, the innermost last
+_open: list[str] = []
+
+
+@contextlib.contextmanager
+def _active(name: str, goes_on: Run | None, *, nested: bool) -> Iterator[Run]:
+    """A run while it is recorded: FAILED, or KILLED where the process is asked to end, if left by an exception."""
+    run_id = None if goes_on is None else goes_on.info.run_id
+    with mlflow.start_run(run_id, run_name=name, nested=nested, log_system_metrics=not nested) as active:
+        _set_tags({Tag.PROCESS: str(this_process())})
+        if goes_on is not None and Tag.ERROR in goes_on.data.tags:  # why it was interrupted
+            MlflowClient().delete_tag(active.info.run_id, str(Tag.ERROR))
+        _open.append(active.info.run_id)
         try:
             yield active
+        except (KeyboardInterrupt, SystemExit) as error:
+            mark_killed(MlflowClient(), active.info.run_id, _reason(error))
+            with contextlib.suppress(MlflowException):
+                mlflow.end_run(KILLED)
+            raise
         except BaseException as error:
             with contextlib.suppress(MlflowException):
                 _set_tags({Tag.ERROR: f"{type(error).__name__}: {error}"[:5000]})
             raise
+        finally:
+            _open.remove(active.info.run_id)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return stopping.reason(signal.SIGINT)
+    by_signal = error.args == (stopping.TERMINATED,)
+    return stopping.reason(signal.SIGTERM) if by_signal else f"{type(error).__name__}: {error}"
+
+
+def end_open_runs(words: str) -> None:
+    """Mark all runs that are recorded now as killed: the last words of a process that has no time left."""
+    for run_id in reversed(_open):
+        mark_killed(MlflowClient(), run_id, words)
 
 
 def _set_tags(tags: Mapping[Tag, str]) -> None:

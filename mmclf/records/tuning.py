@@ -6,14 +6,11 @@ The nested runs are what the search is resumed from; there is no other store. Se
 import contextlib
 import hashlib
 import json
-import os
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import mlflow
-import psutil
 from mlflow.entities import Metric as Point
 from mlflow.entities import Param, Run, RunTag
 from mlflow.tracking import MlflowClient
@@ -23,6 +20,7 @@ from ..data.folds import Split
 from ..errors import RunError
 from ..model.identity import BackboneIdentity
 from ..runtime import environment
+from ..runtime.process import ProcessName, this_process
 from ..tuning.space import Settings
 from ..tuning.trials import FoldScore, State, Trial
 from .runs import current_experiment, get_run
@@ -151,24 +149,22 @@ def record_search(client: MlflowClient, search: Search, trials: int) -> Iterator
     Raises:
         RunError: MLFLOW_RUN_ID names a run of another search, or a process of this machine is at it.
     """
-    run_id, past = _find(client, search, trials)
+    goes_on, past = _find(client, search, trials)
     config = search.config
     catalog = search.split.catalog
     tags = search.tags()
     name = f"tune {tags[Tag.BACKBONE]}, {config.model.head} head"
-    with record_scores(TUNE, name, tags, catalog, context="training", run_id=run_id) as run:
-        process = {Tag.ROLE: "parent", Tag.CONFIG_ID: config.fingerprint(), Tag.PROCESS: _this_process()}
+    with record_scores(TUNE, name, tags, catalog, context="training", goes_on=goes_on) as run:
+        process = {Tag.ROLE: "parent", Tag.CONFIG_ID: config.fingerprint()}
         process[Tag.IMAGES] = str(catalog.image_root.resolve())
         if catalog.table_path is not None:
             process[Tag.CSV] = str(catalog.table_path.resolve())
         client.log_batch(run.info.run_id, tags=[RunTag(str(key), value) for key, value in process.items()])
-        if Tag.ERROR in run.data.tags:  # why the last start ended
-            client.delete_tag(run.info.run_id, str(Tag.ERROR))
         mlflow.log_params({CONFIG_PREFIX + key: str(value)[:MAX_PARAM] for key, value in config.flat().items()})
         yield SearchRecord(client, run, tags, past)
 
 
-def _find(client: MlflowClient, search: Search, trials: int) -> tuple[str | None, list[Trial]]:
+def _find(client: MlflowClient, search: Search, trials: int) -> tuple[Run | None, list[Trial]]:
     """The run that goes on, None for a new one, and its trials; what a kill left running is marked."""
     given = environment.RUN_ID.get()
     experiment = current_experiment(client)
@@ -194,9 +190,7 @@ def _find(client: MlflowClient, search: Search, trials: int) -> tuple[str | None
         for child in runs:
             if child.info.status == "RUNNING" and child not in ended:
                 _mark_interrupted(client, child.info.run_id)
-        if given and given != run.info.run_id:
-            _nest(client, given, run.info.run_id)
-        return run.info.run_id, sorted((_trial(client, child) for child in ended), key=lambda trial: trial.number)
+        return run, sorted((_trial(client, child) for child in ended), key=lambda trial: trial.number)
     return None, []
 
 
@@ -242,30 +236,12 @@ def _mark_interrupted(client: MlflowClient, run_id: str) -> None:
     client.set_terminated(run_id, "FAILED")
 
 
-def _nest(client: MlflowClient, run_id: str, parent: str) -> None:
-    """Show the run that `mlflow run` made for this start below the search that goes on."""
-    tags = {
-        Tag.STAGE: TUNE,
-        Tag.ROLE: "start",
-        Tag.PARENT: parent,
-        Tag.RUN_NAME: "tune, started again",
-        Tag.NOTE: f"Goes on with the trials of run {parent}.",
-    }
-    client.log_batch(run_id, tags=[RunTag(str(key), value) for key, value in tags.items()])
-
-
-def _this_process() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
-
-
 def _refuse_two(run: Run) -> None:
     """Two processes would do the same trials."""
-    host, _, rest = run.data.tags.get(Tag.PROCESS, "").rpartition(":")[0].rpartition(":")
-    started = run.data.tags.get(Tag.PROCESS, "").rpartition(":")[2]
-    if run.info.status != "RUNNING" or host != socket.gethostname() or int(rest) == os.getpid():
+    process = ProcessName.parse(run.data.tags.get(Tag.PROCESS, ""))
+    if run.info.status != "RUNNING" or process is None or process == this_process():
         return
-    with contextlib.suppress(psutil.Error):
-        if f"{psutil.Process(int(rest)).create_time():.0f}" == started:
-            raise RunError(
-                f"run {run.info.run_id}: process {rest} is at this search; wait for it, or end it and start again"
-            )
+    if process.is_alive:
+        raise RunError(
+            f"run {run.info.run_id}: process {process.pid} is at this search; wait for it, or end it and start again"
+        )

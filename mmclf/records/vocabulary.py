@@ -38,7 +38,8 @@ class Tag(Word):
     )
     ROLE = (
         "role",
-        "of stages parent, fold or all-rows (the model that every row trained); of tune parent, trial or start",
+        "of stages parent, fold or all-rows (the model that every row trained); of tune parent or trial; start where "
+        "`mlflow run` made a run and an interrupted one goes on",
     )
     FOLD = "fold", "number of the fold that a fold's run holds out"
     FOLDS = "folds", "numbers of the folds that were trained, score, or are in the version, or all-rows; with commas"
@@ -69,7 +70,10 @@ class Tag(Word):
     TRIAL = "trial", "number of the trial"
     STATE = "state", "how a trial ended: complete, pruned, failed or interrupted"
     SETTINGS = "settings", "what a trial tries, as JSON"
-    PROCESS = "process", "machine, number and start of the process that is at a tune"
+    PROCESS = "process", "machine, number and start of the process that is at the run, or was"
+    HEARTBEAT = "heartbeat", "when this process last said that it lives, in seconds since 1970"
+    WORK = "work", "digest of all that the result depends on: an interrupted run of the same work goes on"
+    WORK_PARTS = "work_parts", "what that is made of, as JSON"
     DEMO = "demo", "of a version: true where the demo registered it, so that a real run takes its place"
     BUDGET = "budget", "seconds that fit was given; empty where there was no limit"
     ERROR = "error", "why a run failed"
@@ -153,6 +157,7 @@ class Artifact(StrEnum):
     TRIALS = "trials.csv"  # of a tune: a row a trial
     HISTORY_PLOT = "history.png"  # of a tune
     IMPORTANCE_PLOT = "importance.png"  # of a tune
+    PLAN = "plan.json"  # of a fit: its steps
     POOL = "pool.json"  # of a fusion: its members and their weights
     PROBABILITIES = "probabilities.parquet"  # of infer and ensemble
     SUBMISSION = "submission.csv"  # of infer and ensemble: id and label

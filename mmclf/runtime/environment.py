@@ -40,6 +40,10 @@ class Variable:
         except ValueError:
             raise ConfigError(f"{self.name}: found {self.get()!r} in the environment; it is a whole number") from None
 
+    def unset(self) -> None:
+        """Take it away."""
+        os.environ.pop(self.name, None)
+
     @contextlib.contextmanager
     def held(self, value: str) -> Iterator[None]:
         """Set it to `value` for a while, also for processes that are started meanwhile."""
@@ -52,6 +56,8 @@ class Variable:
             if before is not None:
                 os.environ[self.name] = before
 
+
+TMPDIR = Variable("TMPDIR", "where temporary files go; an entry point's lie in a folder of their own there")
 
 CACHE_DIR = Variable("MMCLF_CACHE_DIR", "the cache; else `mmclf` in `XDG_CACHE_HOME`")
 CACHE_GIB = Variable("MMCLF_CACHE_GIB", "GiB that the cache may hold; `0` keeps nothing", "20")

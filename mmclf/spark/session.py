@@ -6,13 +6,13 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import BatchError
 from ..runtime import environment
+from ..store.scratch import make_scratch
 
 # rows that a Python worker is given at a time: their pictures are in memory together
 ARROW_ROWS = 128
@@ -81,7 +81,7 @@ def start_spark(master: str) -> Any:
 
 def _quiet_log() -> str:
     """URI of a file that tells Spark to say nothing but errors; by default it greets with a dozen lines."""
-    folder = Path(tempfile.mkdtemp(prefix="mmclf-"))
+    folder = make_scratch()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "log4j2.properties").write_text(LOG4J, encoding="utf-8")
     return (folder / "log4j2.properties").as_uri()

@@ -2,6 +2,8 @@
 
     features/<space>/     features of frozen towers; see vectors.py
     backbones/            what is known of a backbone without loading it
+    unfinished/<run>/     states of trainings, from which an interrupted run goes on; they don't count as part of the
+                          cache's size, and aren't what room is made of
 
 It lies in MMCLF_CACHE_DIR, else in `mmclf` in XDG_CACHE_HOME or ~/.cache, and holds at most MMCLF_CACHE_GIB (20)
 GiB. When it is full, what was used longest ago goes; what this process has used stays, and nothing is added then.
@@ -26,7 +28,7 @@ GIB = 2**30
 RESCAN_SHARE = 1 / 64
 ABANDONED = 24 * 3600  # seconds after which a draft has no writer any more
 DESCRIPTION = "space.json"
-FEATURES, BACKBONES = "features", "backbones"
+FEATURES, BACKBONES, UNFINISHED = "features", "backbones", "unfinished"
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class Cache:
         """Delete what is too much or abandoned; returns the bytes that may be added before the next look."""
         old, used = [], 0
         for entry in self.entries():
+            if entry.path.relative_to(self.root).parts[0] == UNFINISHED:
+                continue
             used += entry.size
             is_draft = entry.path.name.startswith(".")
             if is_draft and entry.used < self._born - ABANDONED:

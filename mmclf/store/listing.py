@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cache import BACKBONES, DESCRIPTION, FEATURES, Cache
+from .cache import BACKBONES, DESCRIPTION, FEATURES, UNFINISHED, Cache
 from .vectors import stored_rows
 
-KINDS = (FEATURES, BACKBONES)
+KINDS = (FEATURES, BACKBONES, UNFINISHED)
 DAY = 24 * 3600
 
 
@@ -33,7 +33,8 @@ class Space:
     def describe(self) -> str:
         """What it holds, in words."""
         if self.kind != FEATURES:
-            return "what is known of them without loading" if self.kind == BACKBONES else self.folder.name
+            known = "what is known of them without loading"
+            return known if self.kind == BACKBONES else f"state of run {self.folder.name}, which may go on"
         try:
             found = json.loads((self.folder / DESCRIPTION).read_text(encoding="utf-8"))
             where = f"{found['transform']['img_size']} pixels" if "transform" in found else f"{found['max_len']} tokens"

@@ -11,7 +11,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class AveragedWeights:
-    """The averages of some parameters. With several processes each holds the same."""
+    """The averages of some parameters. With several processes each holds the same.
+
+    Attributes:
+        steps: that were taken in.
+        other: the averages, or while the parameters hold these, the optimiser's weights.
+        shown: whether the parameters hold the averages.
+    """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], decay: float) -> None:
         """
@@ -22,25 +28,31 @@ class AveragedWeights:
         """
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         self._decay = decay
-        self._steps = 0
-        # what the parameters don't hold: the averages, or while they hold these, the optimiser's weights
-        self._other = [parameter.detach().clone() for parameter in self._parameters]
-        self._shown = False
+        self.steps = 0
+        self.other = [parameter.detach().clone() for parameter in self._parameters]
+        self.shown = False
 
     def update(self) -> None:
         """Take the weights of one more step in."""
-        self._steps += 1
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        self.steps += 1
+        decay = min(self._decay, (1 + self.steps) / (10 + self.steps))
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(self._other, [parameter.detach() for parameter in self._parameters], None)
+        average(self.other, [parameter.detach() for parameter in self._parameters], None)
 
     def show(self, averages: bool) -> None:
         """Let the parameters hold the averages, or the optimiser's weights again; in place."""
-        if averages == self._shown:
+        if averages == self.shown:
             return
-        self._shown = averages
+        self.shown = averages
         with torch.no_grad():
-            for parameter, other in zip(self._parameters, self._other, strict=True):
+            for parameter, other in zip(self._parameters, self.other, strict=True):
                 held = parameter.clone()
                 parameter.copy_(other)
                 other.copy_(held)
+
+    def restore(self, other: Iterable[torch.Tensor], *, steps: int, shown: bool) -> None:
+        """Go on from what the attributes were; the parameters are restored elsewhere."""
+        with torch.no_grad():
+            for held, given in zip(self.other, other, strict=True):
+                held.copy_(given)
+        self.steps, self.shown = steps, shown

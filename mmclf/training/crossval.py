@@ -1,8 +1,7 @@
 """One fold from its task to its best checkpoint."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -11,8 +10,10 @@ from ..data.folds import Split
 from ..evaluation.probabilities import ProbabilityTable
 from ..model.checkpoint import CheckpointMeta, save_checkpoint
 from ..model.identity import BackboneSpec
+from .epoch import EpochResult
+from .fold_state import FoldStates
 from .fold_task import FoldTask
-from .loop import EpochResult, fit
+from .loop import fit
 
 
 @dataclass(frozen=True)
@@ -23,31 +24,45 @@ class FoldOutcome:
     unreadable: tuple[str, ...]
 
 
-def train_fold(
-    task: FoldTask, split: Split, backbone: BackboneSpec, checkpoint: Path, on_epoch: Callable[[EpochResult], None]
-) -> FoldOutcome:
+class Report(Protocol):
+    """Told of each epoch."""
+
+    def __call__(self, result: EpochResult, /, *, is_past: bool = False) -> None:
+        """`is_past`: the epoch is one of a process that was interrupted."""
+
+
+def train_fold(task: FoldTask, split: Split, backbone: BackboneSpec, states: FoldStates, report: Report) -> FoldOutcome:
     """Train on the rows of the other folds, validate on this one's, and keep the best epoch.
+
+    A training that was interrupted goes on from the state that it kept.
 
     Args:
         task: the fold; its model is moved to the task's device here.
         split: the catalogue and its folds.
         backbone: that the model stands on, or that its features come from.
-        checkpoint: folder that holds the best checkpoint afterwards; the main process writes it.
-        on_epoch: called with each epoch's result, after the checkpoint is written where it is the best.
+        states: where they are kept, and the folder that holds the best checkpoint afterwards; the main process writes.
+        report: called with each epoch's result, after the checkpoint is written where it is the best.
 
     Raises:
         TrainingError: the loss is no longer finite.
         PictureError: an unreadable picture, with `data.on_bad_image: error`.
+        SystemExit, KeyboardInterrupt: the process was asked to end; the state is kept.
     """
     task.model.to(task.device)
+    position = states.read(is_main=task.world.is_main)
+    if not all(task.world.gather(position is not None)):
+        position = None
     best: EpochResult | None = None
-    for result in fit(task):
+    for result in position.results if position else []:
+        best = result if result.is_best else best
+        report(result, is_past=True)
+    for result in fit(task, states, position):
         if result.is_best:
             best = result
             if task.world.is_main:
                 meta = describe_fold(task.stage, task.fold, task.config, split, backbone, result)
-                save_checkpoint(checkpoint, task.model.state_dict(), meta)
-        on_epoch(result)
+                save_checkpoint(states.checkpoint, task.model.state_dict(), meta)
+        report(result)
     assert best is not None  # noqa: S101 - there is at least one epoch
     shares = task.world.gather(task.train.unreadable | task.validation.unreadable)
     table = held_out_table(split, task.fold, best.probabilities)

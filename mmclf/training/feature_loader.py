@@ -86,9 +86,9 @@ class FeatureLoader:
         """One sentence per picture that couldn't be decoded."""
         return set(self._features.encoder.unreadable.values())
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose order and view of the next pass; the view is computed now where that is still to be done."""
-        self._sampler.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose order, view and first batch of the next pass; the view is computed now where that is still to do."""
+        self._sampler.epoch, self._sampler.start = epoch, start
         self._features.texts()
         self._features.images(self._view(epoch))
 

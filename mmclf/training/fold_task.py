@@ -43,8 +43,8 @@ class BatchLoader(Protocol):
     def unreadable(self) -> set[str]:
         """A sentence for each picture met so far that couldn't be decoded."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order and the random views of the next pass."""
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the order and the random views of the next pass, and the number of its first batch."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[TrainingBatch]: ...

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..store.files import atomic_path
-from .loop import EpochResult
+from .epoch import EpochResult
 
 # the report's names first, then what else is known of an epoch
 COLUMNS = (
@@ -20,6 +20,8 @@ COLUMNS = (
     "data_wait",
     "peak_memory",
 )
+
+VAL_TOP1 = "val/top1"
 
 
 def write_history(path: Path, results: Sequence[EpochResult]) -> None:
@@ -52,7 +54,7 @@ def curves(result: EpochResult) -> dict[str, float]:
     return {
         "train/loss": result.train_loss,
         "val/loss": result.val_loss,
-        "val/top1": result.val_top1,
+        VAL_TOP1: result.val_top1,
         "val/top3": result.val_top3,
         "speed/epoch_seconds": result.seconds,
         "speed/rows_per_second": result.rows_per_second,

@@ -1,6 +1,5 @@
 """Folds whose head is solved: no epochs, one result."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -15,10 +14,11 @@ from ..model.head_inputs import HeadInputs, ScoringHead
 from ..model.identity import BackboneSpec
 from ..model.kernels import Prepared, features_used
 from ..runtime.speed import Stopwatch, peak_memory
-from .crossval import FoldOutcome, describe, describe_fold, held_out_table
+from .crossval import FoldOutcome, Report, describe, describe_fold, held_out_table
+from .epoch import EpochResult
 from .feature_loader import TableFeatures
+from .fold_state import FoldStates
 from .kernel_fit import FittedHead, fit_kernel_head
-from .loop import EpochResult
 from .zero_shot_fit import PlainFigures, ZeroShotSolver
 
 
@@ -111,12 +111,12 @@ class SolvedFolds:
         """What the classes' names reach without anything fitted; None of a head that doesn't know them."""
         return self._plain
 
-    def solve(self, fold: int, checkpoint: Path, report: Callable[[EpochResult], None]) -> FoldOutcome:
+    def solve(self, fold: int, states: FoldStates, report: Report) -> FoldOutcome:
         """Solve on the rows of the other folds, score this one's, and keep the head.
 
         Args:
             fold: the one that is held out.
-            checkpoint: folder that holds the head afterwards.
+            states: whose folder of the checkpoint holds the head afterwards; a solution is made at once, or anew.
             report: called with the result, as if it were that of one epoch.
 
         Raises:
@@ -144,7 +144,7 @@ class SolvedFolds:
             probabilities=probabilities,
         )
         save_checkpoint(
-            checkpoint, _state(fitted), describe_fold("stage1", fold, config, split, self._backbone, result)
+            states.checkpoint, _state(fitted), describe_fold("stage1", fold, config, split, self._backbone, result)
         )
         report(result)
         unreadable = tuple(sorted(set(self._features.encoder.unreadable.values())))

@@ -1,8 +1,6 @@
 """Heads of one configuration, fold by fold, on stored features: what a stage 1 trains, without its checkpoints."""
 
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 
@@ -14,8 +12,10 @@ from ..model.checkpoint import build_head
 from ..model.classifier import HeadModel
 from ..model.identity import BackboneSpec
 from ..runtime.seeds import seed_everything
+from ..store.scratch import scratch_folder
 from ..training.crossval import held_out_table
 from ..training.feature_loader import TableFeatures
+from ..training.fold_state import FoldStates
 from ..training.fold_task import FoldTask
 from ..training.loaders import feature_loaders
 from ..training.loop import fit
@@ -41,8 +41,9 @@ def heads_on(features: TableFeatures, backbone: BackboneSpec, device: torch.devi
 
         folds = SolvedFolds(split, config, features, backbone)
         for fold in split.numbers:
-            with tempfile.TemporaryDirectory(prefix="mmclf-") as folder:
-                yield folds.solve(fold, Path(folder) / "head", lambda _: None).table
+            with scratch_folder() as folder:
+                states = FoldStates(None, folder / "head", 0)
+                yield folds.solve(fold, states, lambda *_, **__: None).table
 
     def heads(config: Config, split: Split) -> Iterator[ProbabilityTable]:
         return stepped(config, split) if config.model.head == "mlp" else solved(config, split)

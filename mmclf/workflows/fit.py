@@ -1,5 +1,6 @@
 """The one command: from a table and a folder of pictures to a registered model."""
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..config import Config, Overrides, resolve_config
-from ..errors import AlignmentError, ConfigError
-from ..records.vocabulary import DEFAULT_NAME, Metric, Tag, show_backbone
+from ..errors import AlignmentError, ConfigError, RunError
+from ..records.vocabulary import DEFAULT_NAME, Artifact, Metric, Tag, show_backbone
 from ..runtime import environment
 from ..runtime.progress import aligned, clock, say
 from ..runtime.speed import Ledger
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..data.folds import Split
     from ..data.table import TableLike
     from ..model.towers import LazyBackbone
+    from ..records.resuming import Found
     from ..runtime.machine import Machine
     from ..store.cache import Cache
     from .frozen import Frozen
@@ -56,6 +58,7 @@ def fit(
     budget: float | None = None,
     name: str = DEFAULT_NAME,
     force: bool = False,
+    resume: bool = True,
 ) -> Registration:
     """Train what suits the table and the machine, fuse it by learned weights, and register the best.
 
@@ -74,6 +77,7 @@ def fit(
         name: of the registered model.
         force: take the alias `champion` from a former model whatever the comparison says, as one trained on other rows
             needs; without it such a model is registered as a version without alias.
+        resume: go on with a run of just this work whose process was killed, by its plan; False starts anew.
 
     Returns:
         The registered version; `figures` has the estimates and what was reached.
@@ -82,14 +86,11 @@ def fit(
         MmclfError: what is given can't be used; the message says what and where.
     """
     start = time.monotonic()
-    given = plan.shared_changes(overrides)
+    given = _check(overrides, budget)
     classes_csv = given.pop(plan.CLASSES_CSV, None)
-    if budget is not None and not budget > 0:
-        raise ConfigError(f"budget: found {budget}; give seconds, more than 0")
-    if environment.WORLD_SIZE.integer() > 1:
-        raise ConfigError("fit needs one process only: start it without torchrun; stage 2 runs on several")
     from ..records import runs, tracking
     from ..records.card import markdown_table
+    from ..records.resuming import work_on
     from ..runtime.machine import find_machine
     from .frozen import open_frozen
     from .tables import read_split
@@ -100,13 +101,22 @@ def fit(
     say(f"fit: {machine}")
     split = read_split(table, images, config)
     runs.connect()
+    asked = {"options": json.dumps([given, classes_csv, budget, name, force], sort_keys=True, default=str)}
+    asked["machine"] = machine.device
+    work = work_on("fit", config, split.catalog, split, **asked)
+    found = tracking.find_stage(work, resume=resume)
     preparation = _prepare(config, split.catalog, will_fine_tune=budget is not None or machine.device == "cuda")
     config = preparation.config
     shared = changes | {"data.max_len": config.data.max_len, "data.multi_image_mode": config.data.multi_image_mode}
     said = f"{config.model.name}{f' ({config.model.pretrained})' if config.model.pretrained else ''}: {why}"
     say(f"fit: backbone {said}; {config.data.max_len} tokens of a text")
-    left = None if budget is None else budget - (time.monotonic() - start)
-    steps = [plan.zero_shot_step(classes_csv), *_plan(preparation, split, machine, left)]
+    planned = _planned(found)
+    if planned is not None and found is not None:
+        say(f"fit: goes on with run {found.run.info.run_id}, which was interrupted (resume=never starts anew)")
+        steps = planned
+    else:
+        left = None if budget is None else budget - (time.monotonic() - start)
+        steps = [plan.zero_shot_step(classes_csv), *_plan(preparation, split, machine, left)]
     expected = time.monotonic() - start + preparation.encoding + sum(s.seconds for s in steps if s.is_taken)
     rows = [["features", f"about {clock(preparation.encoding)}", preparation.note], *plan.describe(steps)]
     rows.append(["together", f"about {clock(expected + plan.OVERHEAD)}", plan.budget_note(budget, expected)])
@@ -116,10 +126,13 @@ def fit(
         Tag.BACKBONE: show_backbone(config.model.name, config.model.pretrained or ""),
         Tag.DEVICE: machine.device,
     }
-    with tracking.record_several("fit", f"fit {_short(split.catalog)}", tags):
+    goes_on = found.run if planned is not None and found is not None else None
+    with tracking.record_several("fit", f"fit {_short(split.catalog)}", tags | work.tags(), goes_on):
+        if goes_on is None:
+            tracking.log_text(plan.to_json(steps), Artifact.PLAN)
         frozen = open_frozen("fit", resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared), split, preparation.backbone)
-        found = _train(steps, shared, frozen, split, table, images, None if budget is None else start + budget)
-        registration, lines, gain = _conclude(found, name, must_fuse=classes_csv is not None, force=force)
+        members = _train(steps, shared, frozen, split, table, images, None if budget is None else start + budget)
+        registration, lines, gain = _conclude(members, name, must_fuse=classes_csv is not None, force=force)
         text = [
             f"**{registration.model}**: {registration.figures['verdict']}",
             "",
@@ -133,18 +146,48 @@ def fit(
             registration.figures["metric"]: registration.figures["value"],
         }
         tracking.log_facts({Tag.VERDICT: registration.figures["verdict"]}, figures)
-    taken = clock(time.monotonic() - start)
+    _say_end(registration, name, time.monotonic() - start)
+    return Registration(
+        registration.run_id,
+        registration.figures | {"members": len(members), "seconds": round(time.monotonic() - start, 1)},
+        registration.model,
+    )
+
+
+def _check(overrides: Overrides, budget: float | None) -> dict[str, Any]:
+    """The changes to all members.
+
+    Raises:
+        ConfigError: a key that can't be given, no time at all, or several processes.
+    """
+    given = plan.shared_changes(overrides)
+    if budget is not None and not budget > 0:
+        raise ConfigError(f"budget: found {budget}; give seconds, more than 0")
+    if environment.WORLD_SIZE.integer() > 1:
+        raise ConfigError("fit needs one process only: start it without torchrun; stage 2 runs on several")
+    return given
+
+
+def _say_end(registration: Registration, name: str, seconds: float) -> None:
+    """What was reached, and what comes next."""
     is_default = name == DEFAULT_NAME and registration.figures["verdict"] != NO_ALIAS
     model = "" if is_default else f" -P model={registration.model}"
     say(
-        f"fit: {registration.model} after {taken}\n"
+        f"fit: {registration.model} after {clock(seconds)}\n"
         f"next: mlflow run . -e infer --env-manager local -P csv=new.csv -P images=images/{model}"
     )
-    return Registration(
-        registration.run_id,
-        registration.figures | {"members": len(found), "seconds": round(time.monotonic() - start, 1)},
-        registration.model,
-    )
+
+
+def _planned(found: "Found | None") -> "list[Step] | None":
+    """What an interrupted run was to do; None where it hadn't come to that, or there is none."""
+    from ..records.runs import artifact_path
+
+    if found is None:
+        return None
+    try:
+        return plan.from_json(artifact_path(found.run, Artifact.PLAN).read_text(encoding="utf-8"))
+    except (RunError, OSError, ValueError, TypeError):
+        return None
 
 
 def _short(catalog: "Catalog") -> str:
@@ -289,7 +332,8 @@ def _train(
                     raise
                 say(f"fit: the {step.name} is left out: {str(error).partition(';')[0]}")  # what to do is for who asked
                 continue
-        found.append(Member(step, run, time.monotonic() - start))
+        # that of a run that was finished before a kill is on record
+        found.append(Member(step, run, max(time.monotonic() - start, run.figures["seconds"])))
     return found
 
 

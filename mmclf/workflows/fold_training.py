@@ -2,8 +2,7 @@
 
 import contextlib
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,16 @@ from ..data.folds import Split
 from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneSpec
 from ..records import tracking
+from ..records.resuming import Work, states_folder, work_on
 from ..records.vocabulary import Tag
 from ..runtime.distributed import World
 from ..runtime.progress import clock, say
-from ..training.crossval import FoldOutcome
-from ..training.loop import EpochResult
+from ..store.scratch import scratch_folder
+from ..training.crossval import FoldOutcome, Report
+from ..training.epoch import EpochResult
+from ..training.fold_state import FoldStates
 from .results import StageRun
 from .tables import say_unreadable
-
-Report = Callable[[EpochResult], None]
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,14 @@ class StageJob:
         split: the catalogue and its folds.
         chosen: numbers of the folds that are trained.
         backbone: that the models stand on.
-        train: trains a fold, fills the folder of its checkpoint, and reports each epoch.
+        train: trains a fold, keeps its states, fills the folder of its checkpoint, and reports each epoch.
         tags: of the parent run.
         train_all: trains the model that is served on all rows and fills the folder of its checkpoint, once every
             fold was trained here; None where the folds' models are served, averaged.
         facts: metrics of the parent run, asked for after the folds.
         world: the processes that train together; only the main one records.
         terse: say a line a fold, not an epoch.
+        resume: go on with a run of the same work that was interrupted.
     """
 
     stage: str
@@ -48,16 +49,17 @@ class StageJob:
     split: Split
     chosen: Sequence[int]
     backbone: BackboneSpec
-    train: Callable[[int, Path, Report], FoldOutcome]
+    train: Callable[[int, FoldStates, Report], FoldOutcome]
     tags: Mapping[Tag, str]
     facts: Callable[[], dict[str, float]]
     train_all: Callable[[Path], None] | None = None
     world: World = field(default_factory=World)
     terse: bool = False
+    resume: bool = True
 
 
 def train_folds(job: StageJob) -> StageRun:
-    """Train the chosen folds and record them.
+    """Train the chosen folds and record them, those that a killed process has finished excepted.
 
     Raises:
         RunError: MLFLOW_RUN_ID names a run that was begun with other data or settings.
@@ -66,24 +68,40 @@ def train_folds(job: StageJob) -> StageRun:
     """
     unreadable: set[str] = set()
     with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mmclf-")))
-        record = None
+        record, found, place = None, None, None
         if job.world.is_main:
+            work = _work_of(job)
+            found = tracking.find_stage(work, resume=job.resume)
+            if found is not None and found.is_finished:
+                say(f"{job.stage}: is done, run {found.run.info.run_id}")
+                return StageRun(found.run.info.run_id, tracking.finished_stage(found))
+            tags = dict(job.tags) | work.tags()
+            goes_on = found.run if found else None
             identity = job.backbone.identity
             record = stack.enter_context(
-                tracking.record_stage(job.stage, job.config, job.split, identity, extra=job.tags)
+                tracking.record_stage(job.stage, job.config, job.split, identity, extra=tags, goes_on=goes_on)
             )
+            place = states_folder(record.run_id)
+        finished = record.finished if record else set()
+        place, finished = job.world.from_main((place, finished))
+        if record and found:
+            _say_goes_on(job, record.run_id, finished)
+        scratch = place or stack.enter_context(scratch_folder())
         for fold in job.chosen:
-            checkpoint = scratch / f"fold-{fold}"
+            if fold in finished:
+                continue
+            here = scratch / f"fold-{fold}"
+            states = FoldStates(here if place else None, here / "checkpoint", job.config.train.save_minutes)
             with record.fold(fold) if record else contextlib.nullcontext() as fold_record:
-                outcome = job.train(fold, checkpoint, _reporter(job, fold_record))
+                outcome = job.train(fold, states, _reporter(job, fold_record))
                 if fold_record:
                     if job.terse:
                         _say_fold(job.stage, fold_record)
-                    fold_record.finish(checkpoint, outcome.table, outcome.unreadable)
-                    shutil.rmtree(checkpoint)  # the run has it now
+                    fold_record.finish(states.checkpoint, outcome.table, outcome.unreadable)
+            if record:
+                shutil.rmtree(here)  # the run has it now
             unreadable.update(outcome.unreadable)
-        if record and job.train_all and list(job.chosen) == job.split.numbers:
+        if record and job.train_all and list(job.chosen) == job.split.numbers and not record.has_all_rows:
             say(f"{job.stage}: once more with all {len(job.split.catalog):,} rows, which is what is served")
             with record.all_rows(scratch / ALL_ROWS):
                 job.train_all(scratch / ALL_ROWS)
@@ -92,8 +110,27 @@ def train_folds(job: StageJob) -> StageRun:
         say_unreadable(sorted(unreadable), len(unreadable))
         tracking.log_facts({}, job.facts())
         figures = record.finish(job.split.catalog)
+    if place:
+        shutil.rmtree(place, ignore_errors=True)
     say(f"{job.stage}: {_reached(figures)} in {clock(figures['seconds'])}")
     return StageRun(record.run_id, figures)
+
+
+def _work_of(job: StageJob) -> Work:
+    more = {
+        "backbone": job.backbone.identity.weights_sha256,
+        "folds_asked_for": ",".join(map(str, job.chosen)),
+        "device": f"{job.tags[Tag.DEVICE]} in {job.tags[Tag.PRECISION]}",
+        "processes": str(job.world.size),
+        "stage-1_run": job.tags.get(Tag.STAGE1_RUN, ""),
+    }
+    return work_on(job.stage, job.config, job.split.catalog, job.split, **more)
+
+
+def _say_goes_on(job: StageJob, run_id: str, finished: Set[int]) -> None:
+    left = len(set(job.chosen) - finished)
+    there = f"{len(finished)} folds are there, {left} left" if finished else "no fold was finished"
+    say(f"{job.stage}: goes on with run {run_id}, which was interrupted: {there} (resume=never starts anew)")
 
 
 def _reached(figures: Mapping[str, Any]) -> str:
@@ -115,11 +152,11 @@ def _say_fold(stage: str, record: tracking.FoldRecord) -> None:
 def _reporter(job: StageJob, record: tracking.FoldRecord | None) -> Report:
     """Record each epoch, and say it in one line."""
 
-    def report(r: EpochResult) -> None:
+    def report(r: EpochResult, /, *, is_past: bool = False) -> None:
         if record is None:
             return
         record.epoch(r)
-        if job.terse:
+        if job.terse or is_past:
             return
         place = f"{job.stage} fold {record.fold}"
         reached = f"loss {r.train_loss:.4f}, val top-1 {r.val_top1:.4f}, top-3 {r.val_top3:.4f}"

@@ -36,10 +36,14 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     from ..records import tracking
     from ..records.card import markdown_table
     from ..records.fusion import FUSION, FusionMeta, find_members
+    from ..records.resuming import Work, code_digest
     from ..records.runs import connect
     from ..records.sources import Source, check_together
     from ..records.vocabulary import Artifact, Metric, Tag
 
+    work = Work(FUSION, {"runs": ",".join(run_ids), "code": code_digest()})
+    if (found := tracking.find_part(work)) is not None:  # of a fit whose process was killed later
+        return StageRun(found.run.info.run_id, {"run_id": found.run.info.run_id})
     members = find_members(connect(), run_ids)
     check_together([Source(f"run {each.run_id}", each.run_id, each.mixture) for each in members], "--runs")
     tables = [each.table for each in members]
@@ -71,7 +75,7 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     shared = (Tag.SPLIT, Tag.FINGERPRINT, Tag.BACKBONE, Tag.FOLDS, Tag.CSV, Tag.IMAGES)
     tags |= {tag: first.tags[tag] for tag in shared if tag in first.tags}
     facts = {name: value for name, value in first.metrics.items() if name.startswith("data/")}
-    with tracking.record_scores(FUSION, f"fusion of {len(kept)}", tags) as record:
+    with tracking.record_scores(FUSION, f"fusion of {len(kept)}", tags | work.tags()) as record:
         tracking.describe("\n".join(markdown_table(HEADER, [lines[-1], *lines[:-1]])))
         with tracking.record_files(record, "", "") as folder:
             table.write(folder / Artifact.OOF)

@@ -3,8 +3,9 @@
 The figures behind the rules and the estimates stand in docs/lab-log.md.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,20 @@ def budget_note(budget: float | None, expected: float) -> str:
     if expected + OVERHEAD > budget:
         return f"more than the budget of {clock(budget)}: the heads are made all the same"
     return f"the budget is {clock(budget)}"
+
+
+def to_json(steps: list[Step]) -> str:
+    """The steps as a run keeps them."""
+    return json.dumps([asdict(step) for step in steps], indent=2) + "\n"
+
+
+def from_json(text: str) -> list[Step]:
+    """What `to_json` gave.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    return [Step(**step) for step in json.loads(text)]
 
 
 def describe(steps: list[Step]) -> list[list[str]]:

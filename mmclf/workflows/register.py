@@ -1,9 +1,7 @@
 """Register the best run as a model that anyone can load: models:/mmclf@champion."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import Overrides, check_changes
@@ -84,8 +82,10 @@ def register_best(
     from ..records.runs import connect
     from ..scoring.bundle import BUNDLE, write_bundle
     from ..store.files import size_of
+    from ..store.scratch import scratch_folder
 
     client = connect()
+    tracking.clean_up(client)
     candidates = champion.find_candidates(client, runs, fold, overrides)
     best = champion.choose_best(candidates, metric)
     rows = _table(candidates, best)
@@ -96,16 +96,22 @@ def register_best(
         say(f"{said} (--force true packs it anew)")
         return _registration(best, name, str(former.version), metric, "already champion")
     verdict = champion.judge(client, best, former, metric, force=force, strict=strict)
-    with tracking.record_scores("register", f"register {name}", {Tag.SOURCE_RUN: best.run_id}) as record:
+    # a version that was packed already, but neither judged nor crowned, before the process was killed
+    interrupted = registry.find_interrupted(client, name, best.tags())
+    version, goes_on = interrupted or (None, None)
+    with tracking.record_scores(
+        "register", f"register {name}", {Tag.SOURCE_RUN: best.run_id}, goes_on=goes_on
+    ) as record:
         tracking.describe("\n".join([*markdown_table(HEADER, rows), "", verdict.text]))
-        with tempfile.TemporaryDirectory(prefix="mmclf-") as folder:
-            bundle = Path(folder) / BUNDLE
-            mixture = replace(best.mixture, thresholds=find_thresholds(best.table))
-            write_bundle(bundle, mixture, {"run": best.run_id, "backbone": best.backbone})
-            card = write_card(_card_facts(best, name, size_of(bundle)))
-            (bundle / "card.md").write_text(card, encoding="utf-8")
-            tags = best.tags() | {Tag.VERDICT: verdict.text}
-            version = registry.add_version(client, name, bundle, card, tags, record.info.run_id)
+        if version is None:
+            with scratch_folder() as folder:
+                bundle = folder / BUNDLE
+                mixture = replace(best.mixture, thresholds=find_thresholds(best.table))
+                write_bundle(bundle, mixture, {"run": best.run_id, "backbone": best.backbone})
+                card = write_card(_card_facts(best, name, size_of(bundle)))
+                (bundle / "card.md").write_text(card, encoding="utf-8")
+                tags = best.tags() | {Tag.VERDICT: verdict.text}
+                version = registry.add_version(client, name, bundle, card, tags, record.info.run_id)
         facts = {Tag.VERSION: str(version.version), Tag.VERDICT: verdict.text}
         tracking.log_facts(facts, {metric: best.value(metric)})
         if verdict.wins:

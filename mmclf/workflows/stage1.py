@@ -14,9 +14,9 @@ from .results import StageRun
 if TYPE_CHECKING:
     from ..data.folds import Split
     from ..data.table import TableLike
-    from ..training.crossval import FoldOutcome
+    from ..training.crossval import FoldOutcome, Report
+    from ..training.fold_state import FoldStates
     from ..training.zero_shot_fit import PlainFigures
-    from .fold_training import Report
     from .frozen import Frozen
 
 
@@ -27,6 +27,7 @@ def stage1(
     config: ConfigLike = "configs/stage1.yaml",
     overrides: Overrides = "",
     fold: int | None = None,
+    resume: bool = True,
 ) -> StageRun:
     """Cross-validate a head on features of frozen towers.
 
@@ -36,6 +37,7 @@ def stage1(
         config: a YAML file, its sections as a mapping, or a `Config`.
         overrides: changes to it, as `"train.epochs=3"` or `{"train.epochs": 3}`.
         fold: the one that is trained; None for all.
+        resume: go on with a run of just this work whose process was killed; False starts anew.
 
     Returns:
         The run, with its figures and its out-of-fold probabilities.
@@ -54,11 +56,17 @@ def stage1(
     from .tables import choose_folds, read_split
 
     split = read_split(table, images, settings)
-    return train_heads(settings, split, choose_folds(split, fold))
+    return train_heads(settings, split, choose_folds(split, fold), resume=resume)
 
 
 def train_heads(
-    config: Config, split: "Split", chosen: list[int], *, terse: bool = False, frozen: "Frozen | None" = None
+    config: Config,
+    split: "Split",
+    chosen: list[int],
+    *,
+    terse: bool = False,
+    frozen: "Frozen | None" = None,
+    resume: bool = True,
 ) -> StageRun:
     """Stage 1 on a table that was read before.
 
@@ -68,6 +76,7 @@ def train_heads(
         chosen: numbers of the folds that are trained.
         terse: say a line a fold, not an epoch.
         frozen: the features of the table, where they were opened for another head with the same `data` and backbone.
+        resume: see `stage1`.
 
     Raises:
         MmclfError: see `stage1`.
@@ -87,12 +96,12 @@ def train_heads(
     features, spec = frozen.features, frozen.backbone.spec
     seed, truncated = config.train.seed, frozen.truncated
 
-    def train_mlp(fold: int, checkpoint: Path, report: "Report") -> "FoldOutcome":
+    def train_mlp(fold: int, states: "FoldStates", report: "Report") -> "FoldOutcome":
         seed_everything(seed, "head", fold)
         model = HeadModel(build_head(spec.identity, config, len(split.catalog.classes)))
         loaders = feature_loaders(split, fold, config, features)
         task = FoldTask("stage1", fold, config, model, *loaders, frozen.device)
-        return train_fold(task, split, spec, checkpoint, report)
+        return train_fold(task, split, spec, states, report)
 
     def facts() -> dict[str, float]:
         return features.encoder.ledger.figures() | {Metric.TRUNCATED: truncated} | plain
@@ -100,7 +109,7 @@ def train_heads(
     plain: dict[str, float] = {}
     tags = {Tag.PRECISION: frozen.precision.name, Tag.DEVICE: frozen.device.type}
     if config.model.head == "mlp":
-        job = StageJob("stage1", config, split, chosen, spec, train_mlp, tags, facts, terse=terse)
+        job = StageJob("stage1", config, split, chosen, spec, train_mlp, tags, facts, terse=terse, resume=resume)
         return train_folds(job)
     from ..training.solved_folds import SolvedFolds
 
@@ -109,7 +118,7 @@ def train_heads(
         plain |= _start_of(solved.plain, split)
     all_rows = solved.solve_all
     return train_folds(
-        StageJob("stage1", config, split, chosen, spec, solved.solve, tags, facts, all_rows, terse=terse)
+        StageJob("stage1", config, split, chosen, spec, solved.solve, tags, facts, all_rows, terse=terse, resume=resume)
     )
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..model.backbone import Backbone
     from ..records.starting_point import Candidates
     from ..runtime.distributed import World
-    from ..training.crossval import FoldOutcome
-    from .fold_training import Report
+    from ..training.crossval import FoldOutcome, Report
+    from ..training.fold_state import FoldStates
 
 
 def stage2(
@@ -28,6 +28,7 @@ def stage2(
     overrides: Overrides = "",
     fold: int | None = None,
     stage1_run: str | None = None,
+    resume: bool = True,
 ) -> StageRun:
     """Fine-tune every fold from its stage-1 best. Under torchrun each process calls it.
 
@@ -39,6 +40,7 @@ def stage2(
         fold: the one that is trained; None for all.
         stage1_run: id of the run to start from; None for the newest one that has the same rows in the same folds, the
             same backbone and the same head.
+        resume: go on with a run of just this work whose process was killed; False starts anew.
 
     Returns:
         The run, with its figures and its out-of-fold probabilities; without figures in a process that isn't the first.
@@ -57,7 +59,7 @@ def stage2(
         candidates = _find_candidates(world, stage1_run)
         if split is None:
             split = _read_like(candidates, table, images, settings, fold)
-        return _train(settings, world, split, fold, candidates)
+        return _train(settings, world, split, fold, candidates, resume=resume)
 
 
 def _read(table: "TableLike", images: str | Path, config: Config, fold: int | None) -> "Split":
@@ -97,7 +99,9 @@ def _read_like(
     return _read(csv if table is None else table, folder if images is None else images, config, fold)
 
 
-def _train(config: Config, world: "World", split: "Split", fold: int | None, candidates: "Candidates") -> StageRun:
+def _train(
+    config: Config, world: "World", split: "Split", fold: int | None, candidates: "Candidates", *, resume: bool
+) -> StageRun:
     """The work of one process."""
     from ..model.checkpoint import build_head, load_head
     from ..model.classifier import Classifier
@@ -137,7 +141,7 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
     fresh = [backbone]  # the one that is loaded already serves the first fold
     del backbone  # the fold alone holds it, so that its memory is free for the next one
 
-    def train(number: int, checkpoint: Path, report: "Report") -> "FoldOutcome":
+    def train(number: int, states: "FoldStates", report: "Report") -> "FoldOutcome":
         towers = fresh.pop() if fresh else load()
         if config.train.grad_checkpointing:
             towers.checkpoint_gradients()
@@ -148,7 +152,7 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
         model = Classifier(towers, head, precision, clip_trainable=True)
         loaders = tower_loaders(split, number, config, spec, tokens, device=device, world=world)
         task = FoldTask("stage2", number, config, model, *loaders, device, world=world)
-        return train_fold(task, split, spec, checkpoint, report)
+        return train_fold(task, split, spec, states, report)
 
     tags = {
         Tag.PRECISION: precision.name,
@@ -157,4 +161,6 @@ def _train(config: Config, world: "World", split: "Split", fold: int | None, can
         Tag.STAGE1_RUN: start.info.run_id,
     }
     facts: dict[str, float] = {Metric.TRUNCATED: tokens.truncated}
-    return train_folds(StageJob("stage2", config, split, chosen, spec, train, tags, lambda: facts, world=world))
+    return train_folds(
+        StageJob("stage2", config, split, chosen, spec, train, tags, lambda: facts, world=world, resume=resume)
+    )

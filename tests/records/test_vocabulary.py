@@ -11,8 +11,8 @@ from mlflow.tracking import MlflowClient
 
 import mmclf
 from mmclf.records.vocabulary import CONFIG_PREFIX, Metric, Tag, Word, show_backbone
+from mmclf.training.epoch import EpochResult
 from mmclf.training.history import curves
-from mmclf.training.loop import EpochResult
 from tests.stages import tree_of
 from tests.stores import mlflow_store
 

@@ -6,8 +6,8 @@ import importlib.util
 import numpy as np
 import pytest
 
+from mmclf.training.epoch import EpochResult
 from mmclf.training.history import curves, write_history, write_tensorboard
-from mmclf.training.loop import EpochResult
 
 
 def result(epoch) -> EpochResult:

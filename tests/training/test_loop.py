@@ -19,8 +19,10 @@ from mmclf.model.checkpoint import build_head
 from mmclf.model.classifier import Classifier
 from mmclf.runtime.device import Precision
 from mmclf.runtime.seeds import seed_everything
+from mmclf.training.epoch import EpochResult
 from mmclf.training.fold_task import FoldTask
-from mmclf.training.loop import EpochResult, fit, linear_schedule, predict
+from mmclf.training.loop import fit, predict
+from mmclf.training.optimisation import linear_schedule
 from tests.conftest import MAX_LEN
 
 CPU = torch.device("cpu")
