@@ -8,6 +8,7 @@ import os
 import shlex
 
 import pandas as pd
+import psutil
 import pytest
 from PIL import Image
 
@@ -16,9 +17,9 @@ from entrypoints import stage1, tune
 from entrypoints.options import parse_duration
 from mmclf.config import resolve_config
 from mmclf.errors import ConfigError
-from mmclf.records import tuning
 from mmclf.records.runs import artifact_path
 from mmclf.records.tuning import TrialRecord
+from mmclf.runtime.process import ProcessName, this_process
 from tests import stages
 from tests.stages import Project, kernel_project, tree_of
 
@@ -169,10 +170,10 @@ def test_the_same_command_goes_on_after_a_kill(project, call, experiment, monkey
     [run] = project.client.search_runs(
         [project.client.get_experiment_by_name(experiment).experiment_id], "tags.role = 'parent'"
     )
-    assert run.info.status == "FAILED"
+    assert run.info.status == "KILLED"
     # as SIGKILL leaves them
     project.client.update_run(run.info.run_id, status="RUNNING")
-    project.client.set_tag(run.info.run_id, "process", f"{tuning.socket.gethostname()}:999999999:1")
+    project.client.set_tag(run.info.run_id, "process", str(ProcessName(this_process().host, 2**22 + 1, 1)))
     last = trial_runs(project, run.info.run_id)[-1]
     project.client.update_run(last.info.run_id, status="RUNNING")
     project.client.delete_tag(last.info.run_id, "state")
@@ -220,7 +221,7 @@ def test_the_run_of_a_second_mlflow_run_lies_below_the_search(project, call, exp
     assert found == [made[0], made[0]]
     below = project.client.get_run(made[1]).data.tags
     assert (below["role"], below["mlflow.parentRunId"]) == ("start", made[0])
-    assert f"Goes on with the trials of run {made[0]}" in below["mlflow.note.content"]
+    assert f"Goes on with run {made[0]}" in below["mlflow.note.content"]
 
     monkeypatch.setenv("MLFLOW_RUN_ID", made[0])
     assert "is of another search" in call("--trials", "1", space="space.yaml", fails=True)
@@ -229,9 +230,9 @@ def test_the_run_of_a_second_mlflow_run_lies_below_the_search(project, call, exp
 def test_two_processes_at_one_search_are_refused(project, call, experiment):
     figures, _ = call("--trials", "1")
     project.client.update_run(figures["run_id"], status="RUNNING")
-    parent = tuning.psutil.Process(os.getppid())
-    process = f"{tuning.socket.gethostname()}:{parent.pid}:{parent.create_time():.0f}"
-    project.client.set_tag(figures["run_id"], "process", process)
+    parent = psutil.Process(os.getppid())
+    process = ProcessName(this_process().host, parent.pid, int(parent.create_time()))
+    project.client.set_tag(figures["run_id"], "process", str(process))
     assert f"process {parent.pid} is at this search" in call("--trials", "2", fails=True)
 
 
