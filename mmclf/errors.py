@@ -54,6 +54,18 @@ class RowError(MmclfError):
     """Rows that a client sent can't be scored."""
 
 
+class TooLargeError(RowError):
+    """A request is larger than the server takes."""
+
+
+class BusyError(MmclfError):
+    """A server has too much to do for one more request."""
+
+
+class DeadlineError(MmclfError):
+    """A request took longer than it may, or its client is gone."""
+
+
 class RunError(MmclfError):
     """An MLflow run that was named, or looked for, isn't there or doesn't fit."""
 

@@ -101,6 +101,7 @@ class Encoder:
         max_batch: int | None = None,
         compiled: bool = False,
         quiet: bool = False,
+        before_batch: Callable[[], None] | None = None,
     ) -> None:
         """
         Args:
@@ -114,6 +115,7 @@ class Encoder:
             max_batch: pictures or texts at a time, at most, where none are kept; else what the device is fastest with.
             compiled: run the towers through torch.compile.
             quiet: no progress bars.
+            before_batch: called before each; what it raises ends the work.
         """
         self.unreadable: dict[str, str] = {}
         self.truncated = 0
@@ -125,6 +127,7 @@ class Encoder:
         # what is kept is computed in one shape, whoever asks for it
         self._size = full if cache is not None or max_batch is None else min(full, max(2, max_batch))
         self._compiled, self._quiet = compiled, quiet
+        self._before_batch = before_batch
         self._loaded: Any = None  # the backbone, once it was needed
         spec = towers.spec
         self._draft = draft_side([spec.transform.img_size, *sizes]) if data.fast_jpeg else None
@@ -350,6 +353,8 @@ class Encoder:
 
     def _run(self, encode: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, size: int) -> np.ndarray:
         """Features float32 (n, d) of at most `size` inputs, on the device."""
+        if self._before_batch is not None:
+            self._before_batch()
         count = len(inputs)
         wanted = size if self._cache is not None else 2
         if count < wanted:

@@ -14,7 +14,7 @@ import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
@@ -22,9 +22,12 @@ from mlflow.types.schema import Array
 from ..config import Config
 from ..errors import MmclfError, RowError
 from ..scoring.bundle import BUNDLE, NAME, open_bundle
+from ..scoring.limits import CURRENT, Allowance, Limits
 from ..scoring.requests import PICTURE_COLUMNS, TOP_K, RowScorer, as_frame, explain
+from .refusals import refusal
 
 MAX_BATCH = 4096
+SERVER = "mlflow.pyfunc.scoring_server.app"  # a process that has imported it is a server
 # what the packaged code imports, with what that needs at run time
 PACKAGES = (
     "mlflow",
@@ -60,13 +63,25 @@ class Prediction:
     def load_context(self, context: PythonModelContext) -> None:
         """Open the bundle; weights are read with the first rows.
 
-        Spark loads the model anew for each task of a worker process: the last scorer is kept for that.
+        Spark loads the model anew for each task of a worker process: the last scorer is kept for that. In MLflow's
+        server the weights are read now, and requests are limited (docs/serving.md).
+
+        Raises:
+            BundleError, CheckpointError: the model is damaged.
+            ConfigError: a variable of the environment isn't a whole number.
         """
         folder = Path(context.artifacts[BUNDLE]).resolve()
         key = folder, (folder / NAME).stat().st_mtime_ns
         if _last.get("key") != key:
             _last.update(key=key, scorer=_open(folder))
         self._scorer: RowScorer = _last["scorer"]
+        self._limits = Limits()
+        if SERVER in sys.modules:
+            from . import guard  # of the server's packages, which nobody else needs
+
+            self._limits = Limits.of_server()
+            guard.install(self._limits, tuple(default_params(self._scorer.config)))
+            self._scorer.warm_up()
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -83,20 +98,22 @@ class Prediction:
             A data frame with one row for each row, in the same order and with the same index.
 
         Raises:
-            MlflowException: rows that can't be scored, each named by its number; a client's mistake (status 400).
+            MlflowException: rows that can't be scored, each named by its number; a client's mistake (status 400). In
+                a server also: too many rows (413), too much to do (503), not done in time (504).
         """
+        allowance = CURRENT.get() or Allowance(self._limits)
         given = {**default_params(self._scorer.config), **(params or {})}
         try:
             _check_params(given)
             least = self._scorer.mixture.least_confidence(float(given["precision"]), "params: precision")
             frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
-            scored = self._scorer.score(frame, tta=bool(given["tta"]), batch_size=int(given["batch_size"]))
+            scored = self._scorer.score(
+                frame, tta=bool(given["tta"]), batch_size=int(given["batch_size"]), allowance=allowance
+            )
             if scored.problems and given["errors"] == "raise":
                 raise RowError(explain(scored.problems, len(frame)))
-        except RowError as error:
-            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
-        except MmclfError as error:  # the model itself is damaged
-            raise MlflowException(str(error), error_code=INTERNAL_ERROR) from None
+        except MmclfError as error:
+            raise refusal(error) from None
         except Exception as error:  # a client gets no traceback; the log of the server has it
             traceback.print_exc(file=sys.stderr)
             message = f"the model failed ({type(error).__name__}); its server's log says where"
@@ -173,6 +190,9 @@ def log_model(bundle: Path, metadata: dict[str, Any]) -> Any:
 
 
 def _check_params(given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if value is None:
+            raise RowError(f"params: {name}: found null; leave it out for its default")
     for name, least, most in (("top_k", 1, 10**6), ("batch_size", 1, MAX_BATCH)):
         if not least <= int(given[name]) <= most:
             raise RowError(f"params: {name}: found {given[name]}; it should be from {least} to {most:,}")

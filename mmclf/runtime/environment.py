@@ -76,6 +76,17 @@ LOCAL_WORLD_SIZE = Variable("LOCAL_WORLD_SIZE", "processes on this machine, whic
 MASTER_ADDR = Variable("MASTER_ADDR", "machine at which the processes meet")
 MASTER_PORT = Variable("MASTER_PORT", "and its port")
 
+SERVE_ROWS = Variable(
+    "MMCLF_SERVE_ROWS", "most rows of a request to a server; `0` lifts this limit and each below", "1000"
+)
+SERVE_CHARACTERS = Variable("MMCLF_SERVE_CHARACTERS", "characters of one text", "100000")
+SERVE_PICTURES = Variable("MMCLF_SERVE_PICTURES", "pictures of a row", "16")
+SERVE_PICTURE_MIB = Variable("MMCLF_SERVE_PICTURE_MIB", "MiB of a picture's file", "20")
+SERVE_BODY_MIB = Variable("MMCLF_SERVE_BODY_MIB", "MiB of a request as it is sent", "64")
+SERVE_REQUESTS = Variable("MMCLF_SERVE_REQUESTS", "requests at a time, those that wait included", "16")
+SERVE_WAIT_SECONDS = Variable("MMCLF_SERVE_WAIT_SECONDS", "seconds until a request has its first turn", "10")
+SERVE_SECONDS = Variable("MMCLF_SERVE_SECONDS", "seconds until it is given up, less than MLflow's own 60", "50")
+
 OMP_NUM_THREADS = Variable("OMP_NUM_THREADS", "threads of a process; Spark's workers get 1 unless it is set")
 PYSPARK_PYTHON = Variable("PYSPARK_PYTHON", "Python of Spark's workers; else the one that runs")
 SPARK_CONF_DIR = Variable("SPARK_CONF_DIR", "settings of a Spark cluster; mmclf then leaves logging to them")

@@ -136,6 +136,11 @@ class FoldModels:
         self._loaded: dict[int, Loaded] = {}  # by the number of the pass
         self._backbones: dict[int, Backbone] = {}
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether the backbones of all passes are in memory, and so none is let go any more."""
+        return len(self._backbones) == len(self.passes)
+
     def load(self, number: int) -> Loaded:
         """The heads of a pass, and its towers to be loaded.
 

@@ -7,7 +7,7 @@ memory at a time.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +56,7 @@ class Scoring:
         *,
         examples: int = EXAMPLES,
         quiet: bool = False,
+        before_batch: Callable[[], None] | None = None,
     ) -> None:
         """
         Args:
@@ -65,6 +66,7 @@ class Scoring:
             infer: batch_size and tta.
             examples: how many unreadable pictures are named at most.
             quiet: no progress bars.
+            before_batch: called before each batch of pictures or texts is encoded; what it raises ends the work.
         """
         self.unreadable = 0
         self.examples: list[tuple[int, str]] = []
@@ -77,6 +79,7 @@ class Scoring:
         self._infer = infer
         self._most_examples = examples
         self._quiet = quiet
+        self._before_batch = before_batch
 
     @property
     def wait_share(self) -> float:
@@ -151,6 +154,7 @@ class Scoring:
             sizes=[each.img_size for each in self._models.passes],
             max_batch=self._infer.batch_size,
             quiet=self._quiet,
+            before_batch=self._before_batch,
         )
 
     def _apply_heads(self, number: int, views: list[HeadInputs]) -> dict[int, np.ndarray]:

@@ -5,7 +5,7 @@ A picture is the content of a file, as bytes or as base64. Nothing that stands i
 
 import base64
 import binascii
-import threading
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +15,14 @@ import pandas as pd
 
 from ..data.catalog import join_text
 from ..data.rows import Rows
-from ..errors import RowError
+from ..errors import RowError, TooLargeError
 from ..evaluation.probabilities import UNASSIGNED
 from ..runtime.device import allow_tf32, pick_device, pick_precision
 from .fold_models import FoldModels
+from .limits import MIB, Allowance, Limits
 from .mixture import Mixture
 from .predict import Scoring
+from .turns import Turns
 
 # columns with pictures, in their order; one of them may hold a list
 PICTURE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
@@ -42,7 +44,7 @@ class ScoredRows:
 
 
 class RowScorer:
-    """Models ready for rows; calls from several threads take turns.
+    """Models ready for rows; calls from several threads take turns, batch by batch where all models are in memory.
 
     Attributes:
         mixture: what scores.
@@ -66,19 +68,37 @@ class RowScorer:
             keep=True,
             combine=mixture.combine,
         )
-        self._turn = threading.Lock()
+        self._turns = Turns()
 
-    def score(self, frame: pd.DataFrame, *, tta: bool, batch_size: int) -> ScoredRows:
+    def warm_up(self) -> None:
+        """Read the weights, by a row with nothing in it.
+
+        Raises:
+            MmclfError: the model is damaged.
+        """
+        self.score(pd.DataFrame({self.text_cols[0]: [""]}), tta=False, batch_size=1)
+
+    def score(
+        self, frame: pd.DataFrame, *, tta: bool, batch_size: int, allowance: Allowance | None = None
+    ) -> ScoredRows:
         """Score rows; see `ScoredRows` for those that can't be.
 
         Args:
             frame: columns `text_cols` and PICTURE_COLUMNS, as far as they are there; others are ignored.
             tta: take the mean with the horizontal flip.
             batch_size: rows at a time.
+            allowance: what the request may take; None for anything.
 
         Raises:
+            BusyError: others were before it for too long.
+            DeadlineError: it took too long.
             RowError: none of the columns is there.
+            TooLargeError: too many rows.
         """
+        allowance = allowance or Allowance()
+        limits = allowance.limits
+        if len(frame) > limits.rows:
+            raise TooLargeError(f"{len(frame):,} rows are too many for a request (at most {limits.rows:,}); send fewer")
         known = [*self.text_cols, *PICTURE_COLUMNS]
         if not any(column in frame.columns for column in known):
             raise RowError(
@@ -86,13 +106,27 @@ class RowScorer:
                 f"found {', '.join(map(str, frame.columns)) or 'none that the model knows'}"
             )
         problems: dict[int, str] = {}
-        rows = _read(frame, self.text_cols, problems)
+        rows = _read(frame, self.text_cols, problems, limits)
         config = self.config
         data = config.data.model_copy(update={"on_bad_image": "placeholder", "num_workers": 0})
         infer = config.infer.model_copy(update={"tta": tta, "batch_size": batch_size})
         probabilities = np.empty((len(frame), len(self.classes)), dtype=np.float32)
-        with self._turn:
-            scoring = Scoring(rows, self._models, data, infer, examples=sum(map(len, rows.pictures)), quiet=True)
+
+        def before_batch() -> None:
+            allowance.check()
+            if self._models.are_kept:  # else another request would take away the model that this one is using
+                self._turns.hand_round(allowance)
+
+        with self._turns.taken(allowance):
+            scoring = Scoring(
+                rows,
+                self._models,
+                data,
+                infer,
+                examples=sum(map(len, rows.pictures)),
+                quiet=True,
+                before_batch=before_batch,
+            )
             for positions, part in scoring:
                 probabilities[positions] = part
         for row, sentence in scoring.examples:
@@ -139,8 +173,8 @@ def as_frame(
     )
 
 
-def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, str]) -> Rows:
-    """The rows of a request; what can't be read goes to `problems`."""
+def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, str], limits: Limits) -> Rows:
+    """The rows of a request; what can't be read, or is too large, goes to `problems`."""
     texts: list[str] = []
     titles: list[str] = []
     pictures: list[tuple[str, ...]] = []
@@ -154,16 +188,23 @@ def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, s
         for column, values in zip(present, text_values, strict=True):
             value = values[row]
             if isinstance(value, str):
+                if len(value) > limits.characters:
+                    said = f"{len(value):,} characters are too many (at most {limits.characters:,})"
+                    problems.setdefault(row, f"row {row + 1}: {column}: {said}")
+                    value = ""
                 fields.append(value.encode("utf-8", "replace").decode("utf-8"))  # no half of a surrogate pair
                 if column == text_cols[0]:
                     title = join_text(fields)
             elif not _is_missing(value):
-                problems.setdefault(row, f"row {row + 1}: {column}: found {value!r:.60}, but it should be a text")
-        found = []
+                said = f"found {reprlib.repr(value):.60}, but it should be a text"
+                problems.setdefault(row, f"row {row + 1}: {column}: {said}")
+        found: list[str] = []
         for column, values in zip(names, picture_values, strict=True):
             for name, value in _each(f"row {row + 1}: {column}", values[row]):
                 try:
-                    contents[name] = _content(value)
+                    if len(found) >= limits.pictures:
+                        raise RowError(f"is one picture too many (at most {limits.pictures:,} a row)")
+                    contents[name] = _content(value, limits)
                 except RowError as error:
                     problems.setdefault(row, f"{name}: {error}")
                     continue
@@ -190,11 +231,21 @@ def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
 
 
-def _content(value: Any) -> bytes:
+def _content(value: Any, limits: Limits) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    if not isinstance(value, str):
+        content = bytes(value)
+    elif isinstance(value, str):
+        content = _decode(value)
+    else:
         raise RowError(f"found {type(value).__name__}, but it should be the bytes of a picture file, or base64 of them")
+    if len(content) > limits.picture_bytes:
+        size, most = len(content) / MIB, limits.picture_bytes / MIB
+        raise RowError(f"{size:,.1f} MiB are too many for a picture (at most {most:g}); send a smaller one")
+    return content
+
+
+def _decode(value: str) -> bytes:
+    """The bytes that base64 stands for."""
     encoded = value.partition(",")[2] if value.startswith("data:") else value
     try:
         return base64.b64decode("".join(encoded.split()), validate=True)

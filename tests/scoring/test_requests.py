@@ -11,15 +11,17 @@ import pandas as pd
 import pytest
 
 from mmclf.config import build_config
-from mmclf.errors import RowError
+from mmclf.errors import DeadlineError, RowError, TooLargeError
 from mmclf.runtime import device
 from mmclf.scoring import requests
 from mmclf.scoring.bundle import open_bundle, write_bundle
 from mmclf.scoring.fold_models import FoldModels, members_of
+from mmclf.scoring.limits import Allowance, Limits
 from mmclf.scoring.mixture import Mixture
 from mmclf.scoring.predict import Scoring
 from mmclf.scoring.requests import RowScorer, explain
 from tests.checkpoints import save
+from tests.threads import until
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +67,10 @@ def expected(bundle, catalog):
 
 def test_titles_are_what_a_table_would_give():
     frame = pd.DataFrame({"title": [" red shoe", None, "NA"], "description": ["soft", "flat", ""]})
-    rows = requests._read(frame, ("title", "description"), {})
+    rows = requests._read(frame, ("title", "description"), {}, Limits())
     assert (rows.texts, rows.titles) == (["red shoe soft", "flat", ""], ["red shoe", "", ""])
-    assert requests._read(frame[["description"]], ("title", "description"), {}).titles == ["", "", ""]
-    assert requests._read(frame, ("title",), {}).titles is None
+    assert requests._read(frame[["description"]], ("title", "description"), {}, Limits()).titles == ["", "", ""]
+    assert requests._read(frame, ("title",), {}, Limits()).titles is None
 
 
 def test_rows_are_scored_as_files_are(scorer, frame, expected):
@@ -200,6 +202,76 @@ def test_threads_take_turns(scorer, frame, expected):
         thread.join()
     for number, found in results.items():
         np.testing.assert_allclose(found, expected[number : number + 9], atol=1e-5)
+
+
+def test_a_request_that_is_too_large_is_told_so(scorer, frame, expected):
+    some = frame[frame.image.notna()].head(3)
+    content = some.image.iloc[0]
+    with pytest.raises(TooLargeError, match=r"^3 rows are too many for a request \(at most 2\); send fewer$"):
+        score(scorer, some, allowance=Allowance(Limits(rows=2)))
+    large = pd.DataFrame(
+        {
+            "title": [some.title.iloc[0], "a" * 1001, "b", "c"],
+            "image": [content, None, [content] * 3, content + b" " * 2**20],
+        }
+    )
+    limits = Limits(rows=4, characters=1000, pictures=2, picture_bytes=2**20)
+    found = scorer.score(large, tta=True, batch_size=16, allowance=Allowance(limits))
+    assert found.problems == {
+        1: "row 2: title: 1,001 characters are too many (at most 1,000)",
+        2: "row 3: image[2]: is one picture too many (at most 2 a row)",
+        3: "row 4: image: 1.0 MiB are too many for a picture (at most 1); send a smaller one",
+    }
+    np.testing.assert_allclose(found.probabilities[0], expected[some.index[0]], atol=1e-5)
+
+
+class Told(Allowance):
+    """Calls a function before each batch."""
+
+    def __init__(self, before_batch):
+        super().__init__()
+        self.before_batch, self.batches = before_batch, 0
+
+    def check(self, *, waiting=False):
+        if not waiting:
+            self.batches += 1
+            self.before_batch(self)
+        super().check(waiting=waiting)
+
+
+def test_a_request_that_is_given_up_ends_at_the_next_batch(scorer, frame, expected):
+    given_up = Told(lambda allowance: allowance.give_up() if allowance.batches == 3 else None)
+    with pytest.raises(DeadlineError):
+        score(scorer, frame, allowance=given_up)
+    assert given_up.batches == 3
+    np.testing.assert_allclose(score(scorer, frame), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_single_row_gets_in_between_the_batches_of_a_large_request(scorer, frame, expected, monkeypatch, kept):
+    """Where all models are in memory; else it waits, since they would take them from each other."""
+    score(scorer, frame.head(1))
+    monkeypatch.setattr(FoldModels, "are_kept", kept)
+    done = []
+    is_waiting = threading.Event()
+
+    def large():
+        found = score(scorer, frame, allowance=Told(lambda _: is_waiting.wait(60)))
+        done.append(("large", np.abs(found - expected).max()))
+
+    def small():
+        found = score(scorer, frame.iloc[[5]])
+        done.append(("small", np.abs(found - expected[5]).max()))
+
+    threads = [threading.Thread(target=large), threading.Thread(target=small)]
+    for number, thread in enumerate(threads, start=1):
+        thread.start()
+        until(lambda number=number: len(scorer._turns._line) == number)
+    is_waiting.set()
+    for thread in threads:
+        thread.join()
+    assert [name for name, _ in done] == (["small", "large"] if kept else ["large", "small"])
+    assert max(difference for _, difference in done) <= 1e-5
 
 
 @pytest.mark.parametrize("room", [True, False])
