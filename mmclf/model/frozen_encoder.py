@@ -10,11 +10,12 @@ length together, and a batch that isn't full is filled up. Without a store, wher
 a batch isn't filled up, but for one alone.
 """
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -39,6 +40,7 @@ from ..store.vectors import VectorStore, make_key
 from .pooling import mean_by_row
 from .towers import Towers
 
+T = TypeVar("T")
 # of the way features are computed here; another number leaves the stored ones unused
 VERSION = 2
 # a matrix that would take more than this share of the memory lies in a file
@@ -101,7 +103,7 @@ class Encoder:
         max_batch: int | None = None,
         compiled: bool = False,
         quiet: bool = False,
-        before_batch: Callable[[], None] | None = None,
+        pause: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         """
         Args:
@@ -115,7 +117,7 @@ class Encoder:
             max_batch: pictures or texts at a time, at most, where none are kept; else what the device is fastest with.
             compiled: run the towers through torch.compile.
             quiet: no progress bars.
-            before_batch: called before each; what it raises ends the work.
+            pause: entered while the next batch is made, when others may use the towers; what it raises ends the work.
         """
         self.unreadable: dict[str, str] = {}
         self.truncated = 0
@@ -127,7 +129,7 @@ class Encoder:
         # what is kept is computed in one shape, whoever asks for it
         self._size = full if cache is not None or max_batch is None else min(full, max(2, max_batch))
         self._compiled, self._quiet = compiled, quiet
-        self._before_batch = before_batch
+        self._pause = pause
         self._loaded: Any = None  # the backbone, once it was needed
         spec = towers.spec
         self._draft = draft_side([spec.transform.img_size, *sizes]) if data.fast_jpeg else None
@@ -283,7 +285,7 @@ class Encoder:
         )
         try:
             total = -(-len(missing) // self._size)
-            for batch in work.watch.waiting(track(batches, total, work.label, quiet=self._quiet)):
+            for batch in work.watch.waiting(track(self._paused(batches), total, work.label, quiet=self._quiet)):
                 for number, sentence in batch.unreadable:
                     view = work.views[missing[number]]
                     assert view is not None  # noqa: S101 - the placeholder is always readable
@@ -340,7 +342,7 @@ class Encoder:
                     tokens = backbone.tokenize([texts[i] for i in part], self._data.max_len)
                     if memo is not None:
                         memo[key] = tokens
-                for chosen, length, size in text_batches(tokens.lengths(LENGTH_STEP), self._size):
+                for chosen, length, size in self._paused(text_batches(tokens.lengths(LENGTH_STEP), self._size)):
                     input_ids, _ = tokens.batch(chosen, length)
                     rows = places[part[chosen.numpy()]]
                     out[rows, :-1] = self._run(backbone.encode_text, input_ids.to(self._device), size)
@@ -353,8 +355,6 @@ class Encoder:
 
     def _run(self, encode: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, size: int) -> np.ndarray:
         """Features float32 (n, d) of at most `size` inputs, on the device."""
-        if self._before_batch is not None:
-            self._before_batch()
         count = len(inputs)
         wanted = size if self._cache is not None else 2
         if count < wanted:
@@ -363,6 +363,15 @@ class Encoder:
             features = encode(inputs)
         found: np.ndarray = features.float().cpu().numpy()[:count]
         return found
+
+    def _paused(self, batches: Iterable[T]) -> Iterator[T]:
+        source = iter(batches)
+        while True:
+            with self._pause():
+                batch = next(source, None)
+            if batch is None:
+                return
+            yield batch
 
     def _backbone(self) -> Any:
         if self._loaded is None:

@@ -22,13 +22,16 @@ from starlette.responses import Response
 from ..errors import BusyError, MmclfError, RowError, TooLargeError
 from ..runtime.progress import say
 from ..scoring.limits import CURRENT, MIB, Allowance, Limits
-from .refusals import refusal
+from .refusals import WrongKind, refusal
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-DECORATOR = "_async_catch_mlflow_exception"  # of mlflow 3.14 to 3.17
+DECORATOR = "_async_catch_mlflow_exception"  # of mlflow 3.17; a registered model pins its MLflow
 BODIES = 8  # of the largest size that are in memory at a time
 DRAINED = 4  # as many times the largest size are read of a request that is too large
+KINDS = (scoring_server.CONTENT_TYPE_JSON, scoring_server.CONTENT_TYPE_CSV)  # a parquet of 1 MB can hold gigabytes
+# more of these would make objects of many times the body's size
+SEPARATORS, SEPARATED = (b",", b"[", b"{", b"\n"), 4_000_000
 THREADS = 32  # where requests aren't limited
 RETRY_SECONDS = 5
 STACK = "stack_trace"  # MLflow puts one into some answers; it is for the log
@@ -110,10 +113,13 @@ class Guard:
             self._requests -= 1
 
     async def _checked(self, endpoint: Endpoint, request: Request, body: bytearray) -> Response:
-        kind = request.headers.get("content-type")
-        if kind is None:
-            raise RowError("the header Content-Type is missing; application/json is the usual one")
-        if kind.partition(";")[0].strip() == scoring_server.CONTENT_TYPE_JSON:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        if kind not in KINDS:
+            said = f"found {kind:.60}" if kind else "it is missing"
+            return _response(WrongKind(f"Content-Type: {said}; it should be {' or '.join(KINDS)}"))
+        if sum(body.count(each) for each in SEPARATORS) > SEPARATED:
+            raise TooLargeError(f"the request has more than {SEPARATED:,} values; send fewer rows at a time")
+        if kind == KINDS[0]:
             await asyncio.to_thread(self._check_json, body)
 
         async def replay() -> dict[str, Any]:

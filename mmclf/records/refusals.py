@@ -27,6 +27,18 @@ class TooLarge(MlflowException):
         return 413
 
 
+class WrongKind(MlflowException):
+    """A request of a kind that isn't taken."""
+
+    def __init__(self, message: str) -> None:
+        """What was found, and what would be taken."""
+        super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
+
+    def get_http_status_code(self) -> int:
+        """As HTTP has it."""
+        return 415
+
+
 def refusal(error: MmclfError) -> MlflowException:
     """An error of ours as one of MLflow's, with the same sentence."""
     kind = TooLarge if isinstance(error, TooLargeError) else MlflowException

@@ -56,7 +56,7 @@ class Scoring:
         *,
         examples: int = EXAMPLES,
         quiet: bool = False,
-        before_batch: Callable[[], None] | None = None,
+        pause: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         """
         Args:
@@ -66,7 +66,7 @@ class Scoring:
             infer: batch_size and tta.
             examples: how many unreadable pictures are named at most.
             quiet: no progress bars.
-            before_batch: called before each batch of pictures or texts is encoded; what it raises ends the work.
+            pause: entered while pictures are decoded; what it raises ends the work (see `Encoder`).
         """
         self.unreadable = 0
         self.examples: list[tuple[int, str]] = []
@@ -79,7 +79,7 @@ class Scoring:
         self._infer = infer
         self._most_examples = examples
         self._quiet = quiet
-        self._before_batch = before_batch
+        self._pause = pause
 
     @property
     def wait_share(self) -> float:
@@ -154,7 +154,7 @@ class Scoring:
             sizes=[each.img_size for each in self._models.passes],
             max_batch=self._infer.batch_size,
             quiet=self._quiet,
-            before_batch=self._before_batch,
+            pause=self._pause,
         )
 
     def _apply_heads(self, number: int, views: list[HeadInputs]) -> dict[int, np.ndarray]:

@@ -5,8 +5,9 @@ A picture is the content of a file, as bytes or as base64. Nothing that stands i
 
 import base64
 import binascii
+import contextlib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,12 +112,6 @@ class RowScorer:
         data = config.data.model_copy(update={"on_bad_image": "placeholder", "num_workers": 0})
         infer = config.infer.model_copy(update={"tta": tta, "batch_size": batch_size})
         probabilities = np.empty((len(frame), len(self.classes)), dtype=np.float32)
-
-        def before_batch() -> None:
-            allowance.check()
-            if self._models.are_kept:  # else another request would take away the model that this one is using
-                self._turns.hand_round(allowance)
-
         with self._turns.taken(allowance):
             scoring = Scoring(
                 rows,
@@ -125,7 +120,7 @@ class RowScorer:
                 infer,
                 examples=sum(map(len, rows.pictures)),
                 quiet=True,
-                before_batch=before_batch,
+                pause=lambda: self._pause(allowance),
             )
             for positions, part in scoring:
                 probabilities[positions] = part
@@ -133,6 +128,16 @@ class RowScorer:
             problems.setdefault(row, sentence)
         probabilities[list(problems)] = np.nan
         return ScoredRows(probabilities, dict(sorted(problems.items())))
+
+    @contextlib.contextmanager
+    def _pause(self, allowance: Allowance) -> Iterator[None]:
+        """Let other requests have their turn meanwhile."""
+        allowance.check()
+        if not self._models.are_kept:  # another request would take away the model that this one is using
+            yield
+            return
+        with self._turns.left(allowance):
+            yield
 
 
 def explain(problems: dict[int, str], rows: int) -> str:

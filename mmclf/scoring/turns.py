@@ -11,7 +11,7 @@ LOOK_SECONDS = 0.25  # how often a thread that waits looks whether it is still w
 
 
 class Turns:
-    """A lock that is fair, and that whoever has much to do hands round between two batches."""
+    """A lock that is fair, and that whoever has much to do gives away between two batches."""
 
     def __init__(self) -> None:
         self._change = threading.Condition()
@@ -38,17 +38,19 @@ class Turns:
             with self._change:
                 self._leave(allowance)
 
-    def hand_round(self, allowance: Allowance) -> None:
-        """Go to the end of the line and wait for the next turn; by the thread whose turn it is.
+    @contextlib.contextmanager
+    def left(self, allowance: Allowance) -> Iterator[None]:
+        """Let others have the turn, and wait for the next one; by the thread whose turn it is.
 
         Raises:
             DeadlineError: that came too late. The thread has to leave `taken` then.
         """
         with self._change:
-            if len(self._line) > 1:
-                self._line.rotate(-1)
-                self._change.notify_all()
-                self._wait(allowance, first=False)
+            self._leave(allowance)
+        yield
+        with self._change:
+            self._line.append(allowance)
+            self._wait(allowance, first=False)
 
     def _wait(self, allowance: Allowance, *, first: bool) -> None:
         while self._line[0] is not allowance:
@@ -56,5 +58,6 @@ class Turns:
             self._change.wait(LOOK_SECONDS)
 
     def _leave(self, allowance: Allowance) -> None:
-        self._line.remove(allowance)
+        with contextlib.suppress(ValueError):  # it may have left already
+            self._line.remove(allowance)
         self._change.notify_all()

@@ -137,7 +137,9 @@ MIB = 2**20
         ({"dataframe_records": [ROW], "params": [1]}, "application/json", 400, "must be a dictionary"),
         ({"dataframe_records": {"title": 1}}, "application/json", 400, "must be a list of records"),
         ({"dataframe_split": {"columns": ["a", "a"], "data": [1]}}, "application/json", 400, ""),
-        (b"x", None, 415, "content types"),
+        (b"[" * (MIB - 1), "application/json", 400, "nested too deeply"),
+        (b"x", None, 415, "Content-Type: it is missing; it should be application/json or text/csv"),
+        (b"x", "application/vnd.apache.parquet", 415, "Content-Type: found application/vnd.apache.parquet; it should"),
     ],
 )  # fmt: skip
 def test_a_request_that_is_refused_is_told_why(served, body, kind, status, said):
@@ -151,7 +153,7 @@ def test_a_request_without_a_type_is_told_so(served):
     with socket.create_connection(served.address) as connection:
         connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
         answer = connection.recv(10_000).decode()
-    assert answer.startswith("HTTP/1.1 400")
+    assert answer.startswith("HTTP/1.1 415")
 
 
 def test_a_server_that_is_busy_says_so_and_is_healthy(served):
@@ -197,6 +199,16 @@ def test_the_memory_of_large_requests_is_limited(served):
         refused, _, _ = select.select(slow, [], [], 60)
         assert [connection.recv(12) for connection in refused] == [b"HTTP/1.1 503"]
         assert served.ask({"dataframe_records": [ROW]})[0] == 200
+
+
+def test_more_values_than_the_memory_is_for_are_refused(served, monkeypatch):
+    """Each takes many times its bytes, once it is parsed."""
+    monkeypatch.setattr(guard, "SEPARATED", 1000)
+    rows = [{"title": "x", "description": "y"}]
+    assert served.ask({"dataframe_records": rows})[0] == 200
+    status, answer, _ = served.ask({"dataframe_records": rows * 500})
+    assert status == 413
+    assert "the request has more than 1,000 values; send fewer rows at a time" in answer
 
 
 def test_an_mlflow_without_the_place_is_named(monkeypatch, capsys):

@@ -327,6 +327,9 @@ GOOD = {"title": "a red circle"}
         ({"dataframe_records": [GOOD], "params": {"top_k": 0}}, "params: top_k: found 0"),
         ({"dataframe_records": [GOOD], "params": {"errors": "no"}}, "params: errors: found 'no'"),
         ({"dataframe_records": "x"}, "must be a list of records"),
+        ({"dataframe_records": [GOOD], "params": {"top_k": None}}, "params: top_k: found null"),
+        ({"dataframe_records": [GOOD], "params": {"topk": 3}}, "params: topk: no such parameter"),
+        (b"[" * 5000 + b"]" * 5000, "nested too deeply"),
         (b"{", "valid JSON"),
     ],
 )
