@@ -1,6 +1,6 @@
 """Texts as tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,16 @@ class Tokens:
     is_truncated: torch.Tensor
     cuttable: bool = False
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Tokens]") -> "Tokens":
+        """Those of several lists of texts, at least one, by the same tokenizer and in the same context."""
+        return cls(
+            torch.cat([part.input_ids for part in parts]),
+            torch.cat([part.attention_mask for part in parts]),
+            torch.cat([part.is_truncated for part in parts]),
+            parts[0].cuttable,
+        )
+
     @property
     def truncated(self) -> int:
         """Number of rows whose text didn't fit."""
@@ -47,6 +57,20 @@ class Tokens:
             if self.cuttable:
                 length = min(length, int(mask.sum(dim=1).max()) + 1)
         return self.input_ids[rows, :length].long(), mask[:, :length]
+
+
+def portions(texts: Sequence[str], characters: int) -> Iterator[list[str]]:
+    """The texts in their order, each time one or as many as have no more than so many characters together."""
+    portion: list[str] = []
+    length = 0
+    for text in texts:
+        if portion and length + len(text) > characters:
+            yield portion
+            portion, length = [], 0
+        portion.append(text)
+        length += len(text)
+    if portion:
+        yield portion
 
 
 def text_batches(lengths: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, int, int]]:

@@ -29,7 +29,7 @@ from ..data.pictures import Pictures
 from ..data.pixel_spool import PixelSpool
 from ..data.row_batches import unreadable
 from ..data.rows import Rows
-from ..data.text import LENGTH_STEP, Tokens, text_batches
+from ..data.text import LENGTH_STEP, Tokens, portions, text_batches
 from ..data.views import EVAL, View, views_of_row
 from ..errors import PictureError
 from ..runtime.device import Precision, encoding_batch, pick_workers
@@ -46,6 +46,7 @@ VERSION = 2
 # a matrix that would take more than this share of the memory lies in a file
 MEMORY_SHARE = 0.25
 GATHER_ROWS = 65_536
+TOKENIZED_CHARACTERS = 100_000  # at a time; they take up to half a second
 
 
 @dataclass
@@ -339,7 +340,8 @@ class Encoder:
                 key = f"{backbone.identity.name} {start}", self._data.max_len
                 tokens = memo.get(key) if memo is not None else None
                 if tokens is None:
-                    tokens = backbone.tokenize([texts[i] for i in part], self._data.max_len)
+                    portion = self._paused(portions([texts[i] for i in part], TOKENIZED_CHARACTERS))
+                    tokens = Tokens.joined([backbone.tokenize(each, self._data.max_len) for each in portion])
                     if memo is not None:
                         memo[key] = tokens
                 for chosen, length, size in self._paused(text_batches(tokens.lengths(LENGTH_STEP), self._size)):

@@ -79,7 +79,8 @@ MASTER_PORT = Variable("MASTER_PORT", "and its port")
 SERVE_ROWS = Variable(
     "MMCLF_SERVE_ROWS", "most rows of a request to a server; `0` lifts this limit and each below", "1000"
 )
-SERVE_CHARACTERS = Variable("MMCLF_SERVE_CHARACTERS", "characters of one text", "100000")
+SERVE_CHARACTERS = Variable("MMCLF_SERVE_CHARACTERS", "characters of one text", "20000")
+SERVE_ALL_CHARACTERS = Variable("MMCLF_SERVE_ALL_CHARACTERS", "characters of all texts of a request", "2000000")
 SERVE_PICTURES = Variable("MMCLF_SERVE_PICTURES", "pictures of a row", "16")
 SERVE_PICTURE_MIB = Variable("MMCLF_SERVE_PICTURE_MIB", "MiB of a picture's file", "20")
 SERVE_BODY_MIB = Variable("MMCLF_SERVE_BODY_MIB", "MiB of a request as it is sent", "64")

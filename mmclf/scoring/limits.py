@@ -19,6 +19,7 @@ class Limits:
     Attributes:
         rows: of a request.
         characters: of a text in one cell.
+        all_characters: of the texts of a request.
         pictures: of a row.
         picture_bytes: of a picture's file.
         body_bytes: of a request as it is sent.
@@ -29,6 +30,7 @@ class Limits:
 
     rows: float = math.inf
     characters: float = math.inf
+    all_characters: float = math.inf
     pictures: float = math.inf
     picture_bytes: float = math.inf
     body_bytes: float = math.inf
@@ -46,6 +48,7 @@ class Limits:
         return cls(
             rows=_most(environment.SERVE_ROWS),
             characters=_most(environment.SERVE_CHARACTERS),
+            all_characters=_most(environment.SERVE_ALL_CHARACTERS),
             pictures=_most(environment.SERVE_PICTURES),
             picture_bytes=_most(environment.SERVE_PICTURE_MIB) * MIB,
             body_bytes=_most(environment.SERVE_BODY_MIB) * MIB,

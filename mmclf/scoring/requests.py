@@ -94,7 +94,7 @@ class RowScorer:
             BusyError: others were before it for too long.
             DeadlineError: it took too long.
             RowError: none of the columns is there.
-            TooLargeError: too many rows.
+            TooLargeError: too many rows, or too much text.
         """
         allowance = allowance or Allowance()
         limits = allowance.limits
@@ -108,6 +108,12 @@ class RowScorer:
             )
         problems: dict[int, str] = {}
         rows = _read(frame, self.text_cols, problems, limits)
+        characters = sum(map(len, rows.texts))
+        if characters > limits.all_characters:
+            most = limits.all_characters
+            raise TooLargeError(
+                f"{characters:,} characters are too many for a request (at most {most:,}); send fewer rows"
+            )
         config = self.config
         data = config.data.model_copy(update={"on_bad_image": "placeholder", "num_workers": 0})
         infer = config.infer.model_copy(update={"tta": tta, "batch_size": batch_size})

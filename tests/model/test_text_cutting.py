@@ -7,6 +7,7 @@ import open_clip
 import pytest
 import torch
 
+from mmclf.data.text import Tokens, portions
 from mmclf.model.loading import load_backbone
 from tests.towers import SIZE, make_dual, make_native
 
@@ -115,3 +116,13 @@ def test_the_text_towers_of_known_models_are_told_apart(name, expected):
     identity = BackboneIdentity(name, "", "gelu", "", 24, 24)
     backbone = Backbone(model, identity, Transform(SIZE, (0.5,) * 3, (0.5,) * 3), None)
     assert backbone.cuts_text is expected
+
+
+@pytest.mark.parametrize("kind", ["clip", "mean"])
+def test_texts_that_are_tokenised_in_portions_have_the_same_tokens(tmp_path, kind):
+    backbone = load(CUTTABLE[kind], tmp_path / kind)
+    whole = backbone.tokenize(TEXTS, 16)
+    parts = Tokens.joined([backbone.tokenize(part, 16) for part in portions(TEXTS, 20)])
+    for name in ("input_ids", "attention_mask", "is_truncated"):
+        assert torch.equal(getattr(parts, name), getattr(whole, name))
+    assert parts.cuttable == whole.cuttable

@@ -19,7 +19,7 @@ def test_limits_are_the_environments(monkeypatch):
     for variable in declared():
         monkeypatch.delenv(variable.name, raising=False)
     found = Limits.of_server()
-    assert (found.rows, found.characters, found.pictures) == (1000, 100_000, 16)
+    assert (found.rows, found.characters, found.all_characters, found.pictures) == (1000, 20_000, 2_000_000, 16)
     assert (found.picture_bytes, found.body_bytes) == (20 * 2**20, 64 * 2**20)
     assert (found.requests, found.wait_seconds, found.seconds) == (16, 10, 50)
     monkeypatch.setenv("MMCLF_SERVE_ROWS", "7")

@@ -209,6 +209,9 @@ def test_a_request_that_is_too_large_is_told_so(scorer, frame, expected):
     content = some.image.iloc[0]
     with pytest.raises(TooLargeError, match=r"^3 rows are too many for a request \(at most 2\); send fewer$"):
         score(scorer, some, allowance=Allowance(Limits(rows=2)))
+    said = r"^9 characters are too many for a request \(at most 8\); send fewer rows$"
+    with pytest.raises(TooLargeError, match=said):
+        score(scorer, pd.DataFrame({"title": ["abc"] * 3}), allowance=Allowance(Limits(all_characters=8)))
     large = pd.DataFrame(
         {
             "title": [some.title.iloc[0], "a" * 1001, "b", "c"],
