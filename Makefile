@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow test-real check format bench ablate scale crash bench-gpu ui clean
+.PHONY: help setup demo test test-slow test-real check format bench ablate scale crash bench-gpu soak ui clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ crash: setup  ## 100 kills at random moments, each started again to the same res
 
 bench-gpu: setup  ## the use of a GPU: ViT-L/14 with random weights, pictures in memory and from files
 	$(BIN)/python -m benchmarks.gpu
+
+soak: setup  ## a served model among 20 clients, some wrong, some gone: ten minutes
+	$(BIN)/python -m benchmarks.soak
 
 ui: setup  ## open the MLflow UI on the store of this folder
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000

@@ -1,4 +1,4 @@
-"""What stands before the model in MLflow's scoring server, for requests of strangers (docs/adr/0022).
+"""What stands before the model in MLflow's scoring server, for requests of strangers (docs/adr/0025).
 
 The server reads a body of any length, answers JSON that it can't parse with 500, drops parameters that the model
 doesn't have, and works on for a client that has gone. It offers no place for a check of our own, so the model that it

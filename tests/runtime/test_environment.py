@@ -52,6 +52,13 @@ def test_the_table_lists_what_is_declared_and_nothing_else():
     assert len(set(NAMES)) == len(NAMES)
 
 
+def test_the_page_on_serving_has_the_limits_and_their_defaults():
+    text = (PROJECT / "docs" / "serving.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| `(MMCLF_SERVE_[A-Z_]+)` \| ([0-9,]+) \|", text, flags=re.M)
+    expected = [(v.name, v.default) for v in declared() if v.name.startswith("MMCLF_SERVE_")]
+    assert sorted((name, default.replace(",", "")) for name, default in found) == sorted(expected)
+
+
 @pytest.mark.parametrize("path", ELSEWHERE, ids=lambda path: path.relative_to(PROJECT).as_posix())
 def test_no_other_module_writes_a_name(path):
     """A sentence may name a variable; a literal that is nothing but its name, or one handed to os.environ, may not."""
