@@ -77,7 +77,7 @@ class RowScorer:
         Raises:
             MmclfError: the model is damaged.
         """
-        self.score(pd.DataFrame({self.text_cols[0]: [""]}), tta=False, batch_size=1)
+        self.score(pd.DataFrame({PICTURE_COLUMNS[0]: [None]}), tta=False, batch_size=1)
 
     def score(
         self, frame: pd.DataFrame, *, tta: bool, batch_size: int, allowance: Allowance | None = None

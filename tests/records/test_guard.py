@@ -12,6 +12,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 import mlflow
@@ -90,13 +91,20 @@ def served(tree, catalog, tmp_path_factory):
         patch.setattr(scoring_server, guard.DECORATOR, getattr(scoring_server, guard.DECORATOR))
         app = importlib.import_module(serving.SERVER).app
         del sys.modules[serving.SERVER]
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        until(lambda: server.started)
-        yield Served(mlflow.pyfunc.load_model(uri), server.servers[0].sockets[0].getsockname()[1])
-        server.should_exit = True
-        thread.join()
+        with running(app) as port:
+            yield Served(mlflow.pyfunc.load_model(uri), port)
+
+
+@contextlib.contextmanager
+def running(app) -> Iterator[int]:
+    """The port at which uvicorn serves an application."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()
 
 
 def test_the_weights_are_read_before_the_first_request(served):
@@ -183,6 +191,15 @@ def test_nobody_works_for_a_client_that_has_gone(served):
             connection.close()
         until(lambda: served.waiting() == 1)
     assert served.ask({"dataframe_records": [ROW]})[0] == 200
+
+
+def test_nobody_works_on_after_mlflows_own_time_limit(served, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+    with running(scoring_server.init(served.model)) as port, served.turns.taken(Allowance()):
+        status, answer, _ = Served(served.model, port).ask({"dataframe_records": [ROW]})
+        assert (status, answer) == (504, "Request processing time exceeded limit")
+        until(lambda: served.waiting() == 1)
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_request_does_no_harm(served):
