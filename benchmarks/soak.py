@@ -43,7 +43,7 @@ from mmclf.records import runs
 
 HOST = "127.0.0.1"
 TOLERANCE, GROWTH = 1e-5, 0.05
-BUSY = 503
+BUSY, BACKOFF_SECONDS = 503, 2.0
 BATCH, LARGE = 48, 200  # rows: of a batch at most, of a request that is given up
 KINDS = {"single": 50, "batch": 20, "wrong": 20, "given up": 10}  # of a hundred requests
 
@@ -101,6 +101,8 @@ class Soak:
                 self.counts[kind, str(status)] += 1
                 if failure:
                     self.failures.append(failure)
+            if status == BUSY:
+                time.sleep(numbers.random() * BACKOFF_SECONDS)
 
     def watch(self, process: psutil.Process, until: float) -> None:
         """Note the memory, and how long `/health` takes, once a second."""

@@ -84,7 +84,7 @@ SERVE_ALL_CHARACTERS = Variable("MMCLF_SERVE_ALL_CHARACTERS", "characters of all
 SERVE_PICTURES = Variable("MMCLF_SERVE_PICTURES", "pictures of a row", "16")
 SERVE_PICTURE_MIB = Variable("MMCLF_SERVE_PICTURE_MIB", "MiB of a picture's file", "20")
 SERVE_BODY_MIB = Variable("MMCLF_SERVE_BODY_MIB", "MiB of a request as it is sent", "64")
-SERVE_REQUESTS = Variable("MMCLF_SERVE_REQUESTS", "requests at a time, those that wait included", "16")
+SERVE_REQUESTS = Variable("MMCLF_SERVE_REQUESTS", "requests at a time, those that wait included", "32")
 SERVE_WAIT_SECONDS = Variable("MMCLF_SERVE_WAIT_SECONDS", "seconds until a request has its first turn", "10")
 SERVE_SECONDS = Variable("MMCLF_SERVE_SECONDS", "seconds until it is given up, less than MLflow's own 60", "50")
 

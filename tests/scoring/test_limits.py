@@ -21,7 +21,7 @@ def test_limits_are_the_environments(monkeypatch):
     found = Limits.of_server()
     assert (found.rows, found.characters, found.all_characters, found.pictures) == (1000, 20_000, 2_000_000, 16)
     assert (found.picture_bytes, found.body_bytes) == (20 * 2**20, 64 * 2**20)
-    assert (found.requests, found.wait_seconds, found.seconds) == (16, 10, 50)
+    assert (found.requests, found.wait_seconds, found.seconds) == (32, 10, 50)
     monkeypatch.setenv("MMCLF_SERVE_ROWS", "7")
     monkeypatch.setenv("MMCLF_SERVE_BODY_MIB", "0")
     assert (Limits.of_server().rows, Limits.of_server().body_bytes) == (7, math.inf)
