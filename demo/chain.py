@@ -16,6 +16,7 @@ from mmclf.records import registry, runs, tracking
 from mmclf.records.vocabulary import CHAMPION, MODELS, Metric
 from mmclf.runtime import environment
 from mmclf.runtime.progress import clock, say
+from mmclf.store.outputs import try_folder
 
 from .catalog import draw_catalog
 from .tiny_clip import make_tiny_clip
@@ -30,6 +31,7 @@ def run_demo(out: Path) -> dict[str, Any]:
         RunError: a step failed; its own message stands above.
     """
     start = time.perf_counter()
+    try_folder(out)
     out = out.resolve()
     client = runs.connect()
     experiment = runs.current_experiment(client)

@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mmclf.errors import MmclfError
 from mmclf.runtime import environment
 from mmclf.runtime.stopping import INTERRUPTED, handled
 from mmclf.store.scratch import own_temporary_folder
 
+from .failures import explain
 from .options import HELP
 
 
@@ -46,16 +46,19 @@ def run(
         # libraries print; stdout is for the result
         with handled(_last_words), own_temporary_folder(), contextlib.redirect_stdout(sys.stderr):
             figures = work(options)
-    except MmclfError as error:
-        if environment.RUN_ID.get() or "mlflow" in sys.modules:
-            from mmclf.records.failure import note_failure
-
-            note_failure(str(error))
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is finished", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        said = explain(error)
+        if said is None:
+            raise
+        if environment.RUN_ID.get() or "mlflow" in sys.modules:
+            from mmclf.records.failure import note_failure
+
+            note_failure(said)
+        print(f"error: {said}", file=sys.stderr)
+        return 2
     if figures:  # none in a process that isn't the first of several
         print(json.dumps(figures, ensure_ascii=False))
     return 0

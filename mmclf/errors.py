@@ -66,6 +66,10 @@ class DeadlineError(MmclfError):
     """A request took longer than it may, or its client is gone."""
 
 
+class OutputError(MmclfError):
+    """The folder that a user named for the results can't be written."""
+
+
 class RunError(MmclfError):
     """An MLflow run that was named, or looked for, isn't there or doesn't fit."""
 

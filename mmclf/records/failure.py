@@ -3,7 +3,6 @@
 import contextlib
 
 import mlflow
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..runtime import environment
@@ -15,5 +14,5 @@ def note_failure(message: str) -> None:
     active = mlflow.active_run()
     run_id = active.info.run_id if active else environment.RUN_ID.get()
     if run_id:
-        with contextlib.suppress(MlflowException):
+        with contextlib.suppress(Exception):  # the store may be what failed; the reason stands on stderr
             MlflowClient().set_tag(run_id, str(Tag.ERROR), message[:5000])

@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from ..errors import RegistryError
 from ..scoring.bundle import BUNDLE, Bundle, open_bundle
 from .runs import download_folder, local_path, quiet_mlflow
+from .store_errors import explain, is_missing, store_name
 from .vocabulary import CHAMPION, DEFAULT_NAME, MODELS, PREVIOUS, Tag
 
 # what the registry says of a model with this name as a whole
@@ -42,8 +43,10 @@ def find_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | No
     """The version with this alias; None where there is no such model or alias."""
     try:
         return client.get_model_version_by_alias(name, alias)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if is_missing(error):
+            return None
+        raise
 
 
 def open_model(client: MlflowClient, uri: str) -> RegisteredModel:
@@ -62,9 +65,12 @@ def open_model(client: MlflowClient, uri: str) -> RegisteredModel:
             )
     try:
         version = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, number)
-    except MlflowException:
+    except MlflowException as error:
+        if not is_missing(error):
+            raise
         raise RegistryError(
-            f"--model: {uri}: not in the registry of {mlflow.get_registry_uri()}; `register` puts models there"
+            f"--model: {uri}: not in the registry of {store_name(mlflow.get_registry_uri())}; `register` puts models "
+            "there"
         ) from None
     folder = local_path(client.get_model_version_download_uri(version.name, version.version))
     if folder is None:
@@ -97,12 +103,13 @@ def add_version(
 
         info = log_model(bundle, metadata={"mmclf": plain})
         try:
-            with contextlib.suppress(MlflowException):
-                client.create_registered_model(name, description=ABOUT)
+            _make_model(client, name)
             version = client.create_model_version(
                 name, info.model_uri, run_id=run_id, tags=plain, description=card, model_id=info.model_id
             )
         except MlflowException as error:
+            if explain(error) is not None:
+                raise
             raise RegistryError(f"--name: {name!r}: {error.message}") from None
     return version
 
@@ -135,6 +142,14 @@ def demo_name(client: MlflowClient) -> str:
 def mark_demo(client: MlflowClient, name: str, number: str) -> None:
     """Mark a version as the demo's, which makes way for a real one."""
     client.set_model_version_tag(name, number, str(Tag.DEMO), "true")
+
+
+def _make_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name, description=ABOUT)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _bundle_folder(folder: Path, uri: str) -> Path:

@@ -18,28 +18,10 @@ from ..errors import RunError
 from ..model.checkpoint import ALL_ROWS, META, Checkpoint, open_checkpoint
 from ..runtime import environment
 from ..store.scratch import make_scratch
+from .store import connect as connect  # noqa: PLC0414 - who looks for runs opens the store first
+from .store import named_experiment
+from .store_errors import is_missing, store_name, without_passwords
 from .vocabulary import CONFIG_PREFIX, Artifact, Tag
-
-
-def connect() -> MlflowClient:
-    """The client of the configured store, which is made here if it doesn't exist yet.
-
-    Several processes that open a store that doesn't exist yet corrupt it: call this once before any are started.
-
-    Raises:
-        RunError: the store can't be reached.
-    """
-    for name in ("mlflow", "alembic"):  # their notes about migrations and system metrics
-        logging.getLogger(name).setLevel(logging.WARNING)
-    client = MlflowClient()
-    try:
-        client.search_experiments(max_results=1)
-    except Exception as error:  # every backend raises its own
-        raise RunError(
-            f"MLflow: the store {mlflow.get_tracking_uri()} can't be opened ({str(error).splitlines()[0][:300]}); "
-            "check MLFLOW_TRACKING_URI"
-        ) from None
-    return client
 
 
 def current_experiment(client: MlflowClient) -> str:
@@ -54,10 +36,7 @@ def current_experiment(client: MlflowClient) -> str:
     if environment.EXPERIMENT_ID.get():
         return environment.EXPERIMENT_ID.get()
     name = environment.EXPERIMENT_NAME.get()
-    if name:
-        known = client.get_experiment_by_name(name)
-        return str(known.experiment_id) if known else str(client.create_experiment(name))
-    return "0"
+    return named_experiment(client, name) if name else "0"
 
 
 def get_run(client: MlflowClient, run_id: str) -> Run:
@@ -68,9 +47,11 @@ def get_run(client: MlflowClient, run_id: str) -> Run:
     """
     try:
         return client.get_run(run_id)
-    except MlflowException:
+    except MlflowException as error:
+        if not is_missing(error):
+            raise
         raise RunError(
-            f"run {run_id!r}: not in the store {mlflow.get_tracking_uri()}; copy the id from `mlflow ui`, or leave the "
+            f"run {run_id!r}: not in the store {store_name()}; copy the id from `mlflow ui`, or leave the "
             "option out to take the newest one that fits"
         ) from None
 
@@ -199,13 +180,24 @@ def artifact_path(run: Run, name: str, *members: str) -> Path:
                 )
             )
         except Exception as error:  # every artifact store raises its own
-            raise RunError(f"run {run.info.run_id}: {name} can't be downloaded: {str(error)[:300]}") from None
+            reason = without_passwords(str(error))[:300]
+            raise RunError(f"run {run.info.run_id}: {name} can't be downloaded: {reason}") from None
     for file in [path, *(path / member for member in members)]:
         if not file.exists():
             raise RunError(
                 f"run {run.info.run_id}: its artifact {file} is missing; was the run folder moved or cleaned?"
             )
     return path
+
+
+def artifact_folder(client: MlflowClient, run_id: str) -> Path | None:
+    """The folder of this machine that a run's artifacts go to; None where they go elsewhere."""
+    return local_path(client.get_run(run_id).info.artifact_uri)
+
+
+def artifacts_of(run: Run) -> str:
+    """Where a run's artifacts lie, for people: a folder of this machine, or an address."""
+    return str(local_path(run.info.artifact_uri) or store_name(run.info.artifact_uri))
 
 
 def local_path(uri: str) -> Path | None:

@@ -6,7 +6,6 @@ A stage is a parent run with one child run per fold. `mlflow run` makes the pare
 
 import contextlib
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -19,7 +18,6 @@ from typing import Any
 import mlflow
 import pandas as pd
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..config import Config
@@ -32,13 +30,13 @@ from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneIdentity
 from ..runtime import environment, stopping
 from ..runtime.process import this_process
-from ..store.files import atomic_path
+from ..store.outputs import Delivery
 from ..store.scratch import scratch_folder, sweep
 from ..training.epoch import EpochResult
 from ..training.history import VAL_TOP1, curves, write_history, write_tensorboard
 from .liveness import KILLED, Heartbeat, bury_dead, mark_killed
 from .resuming import Found, Work, find_work, nest, sweep_states
-from .runs import artifact_path, current_experiment, finished_folds, get_run
+from .runs import artifact_path, artifacts_of, current_experiment, finished_folds, get_run
 from .vocabulary import CONFIG_PREFIX, Artifact, Metric, Tag, show_backbone
 
 # MLflow cuts longer parameter values off by an error
@@ -354,24 +352,18 @@ def record_scores(
         yield active
 
 
-@contextlib.contextmanager
-def record_files(run: Run, config: str, out: str) -> Iterator[Path]:
-    """A folder whose files are stored in the run when the block ends well, and copied to `out` where it is given.
+def store_files(run: Run, made: Delivery, config: str) -> None:
+    """Store result files in a run, which has them then, whatever becomes of the user's own folder.
 
     Args:
         run: that is being recorded.
+        made: the files.
         config: stored with them as YAML; "" for none.
-        out: a folder, made where it doesn't exist.
     """
-    with scratch_folder() as folder:
-        yield folder
-        if out:
-            for path in sorted(folder.iterdir()):
-                with atomic_path(Path(out) / path.name) as draft:
-                    shutil.copyfile(path, draft)
-        if config:
-            (folder / Artifact.CONFIG).write_text(config, encoding="utf-8")
-        mlflow.log_artifacts(str(folder), run_id=run.info.run_id)
+    mlflow.log_artifacts(str(made.folder), run_id=run.info.run_id)
+    if config:
+        mlflow.log_text(config, Artifact.CONFIG, run_id=run.info.run_id)
+    made.kept = f"The result is safe in run {run.info.run_id}, {artifacts_of(run)}"
 
 
 def describe(text: str) -> None:
@@ -450,11 +442,11 @@ def _active(name: str, goes_on: Run | None, *, nested: bool) -> Iterator[Run]:
             yield active
         except (KeyboardInterrupt, SystemExit) as error:
             mark_killed(MlflowClient(), active.info.run_id, _reason(error))
-            with contextlib.suppress(MlflowException):
+            with contextlib.suppress(Exception):
                 mlflow.end_run(KILLED)
             raise
         except BaseException as error:
-            with contextlib.suppress(MlflowException):
+            with contextlib.suppress(Exception):  # the store may be what failed
                 _set_tags({Tag.ERROR: f"{type(error).__name__}: {error}"[:5000]})
             raise
         finally:

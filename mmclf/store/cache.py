@@ -125,17 +125,14 @@ class Cache:
             used += entry.size
             is_draft = entry.path.name.startswith(".")
             if is_draft and entry.used < self._born - ABANDONED:
-                entry.path.unlink(missing_ok=True)
-                used -= entry.size
+                used -= _delete(entry)
             # `touch` notes a use to the hour only
             elif entry.used < self._born - 3600 and not is_draft and entry.path.name != DESCRIPTION:
                 old.append(entry)
         if used + size > self.limit:
             old.sort(key=lambda entry: entry.used, reverse=True)
             while old and used + size > 0.9 * self.limit:
-                entry = old.pop()
-                entry.path.unlink(missing_ok=True)
-                used -= entry.size
+                used -= _delete(old.pop())
         room = min(self.limit - used, self._disk_room())
         step = self.limit * RESCAN_SHARE
         return room if room < size else min(room, max(step, size))
@@ -147,6 +144,15 @@ class Cache:
             disk = shutil.disk_usage(folder)
             return disk.free - disk.total / 20
         return float(self.limit)
+
+
+def _delete(entry: Entry) -> int:
+    """Delete a file; returns the bytes that are free by that, none where the folder can only be read."""
+    try:
+        entry.path.unlink(missing_ok=True)
+    except OSError:
+        return 0
+    return entry.size
 
 
 def open_cache() -> Cache:

@@ -11,23 +11,30 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..errors import MmclfError
+from .failures import blame
 
 Header = TypeVar("Header", bound=BaseModel)
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and goes away otherwise."""
+    """A temporary path beside `path` that takes its place when the block ends well, and goes away otherwise.
+
+    Raises:
+        OSError: of the disk, with a file name also where the block's own had none.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     draft = Path(name)
     try:
-        yield draft
+        with blame(path):
+            yield draft
         draft.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         draft.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that has failed meanwhile; what failed first is what counts
+            draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -35,11 +42,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well, and goes away otherwise.
 
     A former folder at this place is moved aside first and deleted last, so that one of the two is always whole.
+
+    Raises:
+        OSError: as `atomic_path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        yield draft
+        with blame(path):
+            yield draft
         draft.chmod(0o777 & ~_umask())
         former = draft.with_name(f"{draft.name}-former")
         if path.exists():

@@ -5,6 +5,7 @@ So any number of processes read and write it without locks; at worst two of them
 as missing.
 """
 
+import contextlib
 import json
 import time
 import uuid
@@ -66,7 +67,8 @@ class VectorStore:
             try:
                 used = self._read(path, position, found, out)
             except (OSError, SafetensorError, KeyError, ValueError):
-                path.unlink(missing_ok=True)  # cut short or overwritten; what was in it is computed again
+                with contextlib.suppress(OSError):  # a cache that can only be read
+                    path.unlink(missing_ok=True)  # cut short or overwritten; what was in it is computed again
                 continue
             if used:
                 self._cache.touch(path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 from ..records.vocabulary import DEFAULT_MODEL, MODELS, Metric, Tag
 from ..runtime.progress import clock, say
+from ..store.outputs import try_folder
 from .results import BatchRun
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def batch(
     """
     if not model.startswith(MODELS) or "," in model:
         raise ConfigError(f"--model: found {model!r}; batch takes one registered model, such as {DEFAULT_MODEL}")
+    try_folder(_absolute(out))
     begin = time.perf_counter()
     from ..records import registry, runs, tracking
     from ..spark.batch import BatchJob, run_batch

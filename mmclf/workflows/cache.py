@@ -5,8 +5,9 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..runtime.progress import say
-from ..store.cache import GIB, open_cache
+from ..store.cache import open_cache
 from ..store.listing import DAY, KINDS, clear, list_spaces
+from ..store.space import show_size
 
 
 def list_cache() -> dict[str, Any]:
@@ -21,11 +22,14 @@ def list_cache() -> dict[str, Any]:
     cache = open_cache()
     spaces = list_spaces(cache)
     total = sum(space.size for space in spaces)
-    say(f"{cache.root}: {_size(total)} of at most {_size(cache.limit)} (MMCLF_CACHE_GIB)")
+    say(f"{cache.root}: {show_size(total)} of at most {show_size(cache.limit)} (MMCLF_CACHE_GIB)")
     for space in spaces:
         days = (time.time() - space.used) / DAY
         when = "today" if days < 1 else f"{days:.0f} days ago"
-        say(f"  {space.kind:9} {space.entries:>9,} entries  {_size(space.size):>9}  used {when:11}  {space.describe()}")
+        say(
+            f"  {space.kind:9} {space.entries:>9,} entries  {show_size(space.size):>9}  used {when:11}  "
+            f"{space.describe()}"
+        )
     entries = sum(space.entries for space in spaces)
     return {"folder": str(cache.root), "bytes": total, "limit": cache.limit, "entries": entries}
 
@@ -47,11 +51,5 @@ def clear_cache(what: str, *, unused_days: int | None = None) -> dict[str, Any]:
         raise ConfigError(f"--clear: found {what!r}; give all, {', '.join(KINDS)}")
     cache = open_cache()
     files, size = clear(cache, what, unused_days)
-    say(f"{cache.root}: deleted {files:,} files, {_size(size)}")
+    say(f"{cache.root}: deleted {files:,} files, {show_size(size)}")
     return {"folder": str(cache.root), "deleted_files": files, "deleted_bytes": size}
-
-
-def _size(count: float) -> str:
-    if count >= GIB:
-        return f"{count / GIB:.1f} GiB"
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 1024:.0f} KiB"

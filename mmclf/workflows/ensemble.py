@@ -7,6 +7,7 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..records.vocabulary import Artifact, Metric, Tag
 from ..runtime.progress import say
+from ..store.outputs import delivery, try_folder
 from .results import ScoringRun, StageRun
 
 
@@ -30,6 +31,7 @@ def ensemble(
     """
     if len(set(runs)) < len(runs):
         raise ConfigError("--runs: a run is named twice; of runs of infer, --weights counts one more than another")
+    try_folder(out)
     start = time.perf_counter()
     import pandas as pd
 
@@ -61,14 +63,17 @@ def ensemble(
         Tag.WEIGHTS_OF_RUNS: ",".join(f"{weight:g}" for weight in weights or ()),
     }
     out = str(out)
-    with tracking.record_scores("ensemble", f"ensemble of {len(members)}", tags) as record:
-        with tracking.record_files(record, "", out) as folder:
-            paths = folder / Artifact.PROBABILITIES, folder / Artifact.SUBMISSION
-            with write_parts(*paths, header[0], header[1]) as write:
-                write(table)
-            seconds = time.perf_counter() - start
-            tracking.log_facts({}, {Metric.ROWS: len(table), Metric.SECONDS: seconds})
-        output = str(Path(out) / Artifact.SUBMISSION if out else records.artifact_path(record, Artifact.SUBMISSION))
+    with (
+        delivery(out) as made,
+        tracking.record_scores("ensemble", f"ensemble of {len(members)}", tags) as record,
+    ):
+        paths = made.folder / Artifact.PROBABILITIES, made.folder / Artifact.SUBMISSION
+        with write_parts(*paths, header[0], header[1]) as write:
+            write(table)
+        tracking.store_files(record, made, "")
+        seconds = time.perf_counter() - start
+        tracking.log_facts({}, {Metric.ROWS: len(table), Metric.SECONDS: seconds})
+    output = str(Path(out) / Artifact.SUBMISSION if out else records.artifact_path(record, Artifact.SUBMISSION))
     run_id = record.info.run_id
     figures = {"run_id": run_id, "runs": len(members), "rows": len(table), "seconds": round(seconds, 1)}
     return ScoringRun(run_id, figures | {"output": output})

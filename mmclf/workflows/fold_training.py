@@ -11,12 +11,13 @@ from ..config import SOLVED, Config
 from ..data.folds import Split
 from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneSpec
-from ..records import tracking
+from ..records import runs, tracking
 from ..records.resuming import Work, states_folder, work_on
 from ..records.vocabulary import Tag
 from ..runtime.distributed import World
 from ..runtime.progress import clock, say
 from ..store.scratch import scratch_folder
+from ..store.space import warn_if_short
 from ..training.crossval import FoldOutcome, Report
 from ..training.epoch import EpochResult
 from ..training.fold_state import FoldStates
@@ -42,6 +43,7 @@ class StageJob:
         world: the processes that train together; only the main one records.
         terse: say a line a fold, not an epoch.
         resume: go on with a run of the same work that was interrupted.
+        checkpoint_bytes: of a fold; 0 where that is little.
     """
 
     stage: str
@@ -56,6 +58,7 @@ class StageJob:
     world: World = field(default_factory=World)
     terse: bool = False
     resume: bool = True
+    checkpoint_bytes: int = 0
 
 
 def train_folds(job: StageJob) -> StageRun:
@@ -87,6 +90,8 @@ def train_folds(job: StageJob) -> StageRun:
         if record and found:
             _say_goes_on(job, record.run_id, finished)
         scratch = place or stack.enter_context(scratch_folder())
+        if record:
+            _warn_of_space(job, scratch, record.run_id)
         for fold in job.chosen:
             if fold in finished:
                 continue
@@ -131,6 +136,18 @@ def _say_goes_on(job: StageJob, run_id: str, finished: Set[int]) -> None:
     left = len(set(job.chosen) - finished)
     there = f"{len(finished)} folds are there, {left} left" if finished else "no fold was finished"
     say(f"{job.stage}: goes on with run {run_id}, which was interrupted: {there} (resume=never starts anew)")
+
+
+def _warn_of_space(job: StageJob, scratch: Path, run_id: str) -> None:
+    """Say it where the checkpoints won't fit."""
+    if not job.checkpoint_bytes:
+        return
+    # the best one so far is replaced only when the next is whole
+    needs = {"two checkpoints": (scratch, 2 * job.checkpoint_bytes)}
+    folder = runs.artifact_folder(runs.connect(), run_id)
+    if folder is not None:
+        needs[f"the checkpoints of {len(job.chosen)} folds"] = folder, len(job.chosen) * job.checkpoint_bytes
+    warn_if_short(needs)
 
 
 def _reached(figures: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..runtime.progress import aligned, say
+from ..store.files import write_header
+from ..store.outputs import delivery
 from .results import StageRun
 
 if TYPE_CHECKING:
@@ -75,11 +77,14 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     shared = (Tag.SPLIT, Tag.FINGERPRINT, Tag.BACKBONE, Tag.FOLDS, Tag.CSV, Tag.IMAGES)
     tags |= {tag: first.tags[tag] for tag in shared if tag in first.tags}
     facts = {name: value for name, value in first.metrics.items() if name.startswith("data/")}
-    with tracking.record_scores(FUSION, f"fusion of {len(kept)}", tags | work.tags()) as record:
+    with (
+        delivery() as made,
+        tracking.record_scores(FUSION, f"fusion of {len(kept)}", tags | work.tags()) as record,
+    ):
         tracking.describe("\n".join(markdown_table(HEADER, [lines[-1], *lines[:-1]])))
-        with tracking.record_files(record, "", "") as folder:
-            table.write(folder / Artifact.OOF)
-            (folder / Artifact.POOL).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        table.write(made.folder / Artifact.OOF)
+        write_header(made.folder / Artifact.POOL, meta)
+        tracking.store_files(record, made, "")
         seconds = time.perf_counter() - start
         tracking.log_facts({}, tracking.cv_metrics(reached) | {Metric.SECONDS: seconds} | facts)
     run_id = record.info.run_id

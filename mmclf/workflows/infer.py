@@ -1,5 +1,6 @@
 """Score a table: all folds of what scores averaged, with the horizontal flip."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,8 @@ from ..config import ConfigLike, Overrides, check_changes
 from ..errors import ConfigError
 from ..records.vocabulary import Artifact, Metric, Tag
 from ..runtime.progress import clock, say
+from ..store.outputs import delivery, try_folder
+from ..store.space import warn_if_short
 from .results import ScoringRun
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ def infer(
         MmclfError: what is given can't be used; the message says what and where.
     """
     check_changes(overrides, config)
+    try_folder(out)
     from .tables import open_readable, read_rows, say_unreadable
 
     opened = open_readable(table, images)
@@ -72,30 +76,35 @@ def infer(
         Tag.DEVICE: scorer.device.type,
     }
     rows, out = len(catalog), str(out)
-    with tracking.record_scores("infer", f"infer {Path(catalog.name).name}", tags, catalog) as record:
+    size = 4 * rows * len(scorer.classes)
+    warn_if_short({"the probabilities": (Path(tempfile.gettempdir()), size), "their copy": (Path(out or "."), size)})
+    with (
+        delivery(out) as made,
+        tracking.record_scores("infer", f"infer {Path(catalog.name).name}", tags, catalog) as record,
+    ):
+        paths = made.folder / Artifact.PROBABILITIES, made.folder / Artifact.SUBMISSION
+        assigned = 0
+        with write_parts(*paths, scorer.meta.id_col, scorer.meta.label_col, least) as write:
+            for positions, part in scorer.scoring:
+                assigned += int((part.max(axis=1) >= least).sum())
+                write(ProbabilityTable([catalog.ids[row] for row in positions], scorer.classes, part))
+        scoring = scorer.scoring
+        seconds = scoring.watch.seconds
+        facts = {
+            Metric.ROWS: rows,
+            Metric.SECONDS: seconds,
+            Metric.SPEED: rows / seconds,
+            Metric.WAIT: scoring.wait_share,
+            Metric.MEMORY: peak_memory(scorer.device),
+            Metric.ASSIGNED: assigned / max(rows, 1),
+            Metric.UNREADABLE: scoring.unreadable,
+            Metric.TRUNCATED: scoring.truncated,
+        }
         settings = "---\n".join(each.config.to_yaml() for source in sources for each in source.mixture.experts)
-        with tracking.record_files(record, settings, out) as folder:
-            paths = folder / Artifact.PROBABILITIES, folder / Artifact.SUBMISSION
-            assigned = 0
-            with write_parts(*paths, scorer.meta.id_col, scorer.meta.label_col, least) as write:
-                for positions, part in scorer.scoring:
-                    assigned += int((part.max(axis=1) >= least).sum())
-                    write(ProbabilityTable([catalog.ids[row] for row in positions], scorer.classes, part))
-            scoring = scorer.scoring
-            seconds = scoring.watch.seconds
-            facts = {
-                Metric.ROWS: rows,
-                Metric.SECONDS: seconds,
-                Metric.SPEED: rows / seconds,
-                Metric.WAIT: scoring.wait_share,
-                Metric.MEMORY: peak_memory(scorer.device),
-                Metric.ASSIGNED: assigned / max(rows, 1),
-                Metric.UNREADABLE: scoring.unreadable,
-                Metric.TRUNCATED: scoring.truncated,
-            }
-            tracking.log_facts({}, scoring.ledger.figures() | facts)
+        tracking.store_files(record, made, settings)
+        tracking.log_facts({}, scoring.ledger.figures() | facts)
         say_unreadable([sentence for _, sentence in scoring.examples], scoring.unreadable)
-        output = str(Path(out) / Artifact.SUBMISSION if out else runs.artifact_path(record, Artifact.SUBMISSION))
+    output = str(Path(out) / Artifact.SUBMISSION if out else runs.artifact_path(record, Artifact.SUBMISSION))
     say(f"infer: {rows:,} rows in {clock(seconds)}, {rows / seconds:.1f} rows/s -> {output}")
     figures: dict[str, Any] = {"run_id": record.info.run_id, "rows": rows, "seconds": round(seconds, 1)}
     if precision:

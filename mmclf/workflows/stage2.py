@@ -138,6 +138,7 @@ def _train(
         say(f"stage2: {processes}{device.type} in {precision.name} ({precision.reason})")
         say(f"stage2: starts from stage-1 run {start.info.run_id}")
         say_truncated(tokens.truncated, len(split.catalog), config.data.max_len)
+    checkpoint_bytes = sum(tensor.nbytes for tensor in backbone.state_dict().values())
     fresh = [backbone]  # the one that is loaded already serves the first fold
     del backbone  # the fold alone holds it, so that its memory is free for the next one
 
@@ -162,5 +163,17 @@ def _train(
     }
     facts: dict[str, float] = {Metric.TRUNCATED: tokens.truncated}
     return train_folds(
-        StageJob("stage2", config, split, chosen, spec, train, tags, lambda: facts, world=world, resume=resume)
+        StageJob(
+            "stage2",
+            config,
+            split,
+            chosen,
+            spec,
+            train,
+            tags,
+            lambda: facts,
+            world=world,
+            resume=resume,
+            checkpoint_bytes=checkpoint_bytes,
+        )
     )

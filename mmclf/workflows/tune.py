@@ -11,6 +11,8 @@ from ..errors import ConfigError, FoldError, TrainingError
 from ..records.vocabulary import Artifact, Tag
 from ..runtime import environment
 from ..runtime.progress import clock, say
+from ..store.failures import blame
+from ..store.outputs import delivery, try_folder
 from ..tuning.space import Settings, default_space, read_space, with_settings
 from ..tuning.trials import GOALS, State, Trial, complete_trials, show_settings
 from .results import TuneRun
@@ -73,6 +75,7 @@ def tune(
         raise ConfigError(f"--trials: found {trials}; give a number of 1 or more")
     if environment.WORLD_SIZE.integer() > 1:
         raise ConfigError("tune needs one process only: start it without torchrun")
+    try_folder(out)
     start = _pin_views(given)
     searched = read_space(space, start) if space else default_space(start, parse_overrides(overrides))
     if importlib.util.find_spec("optuna") is None:
@@ -92,7 +95,7 @@ def _pin_views(config: Config) -> Config:
 
 def _search(task: Task, split: "Split", out: str) -> TuneRun:
     from ..records import runs
-    from ..records.tracking import log_facts, record_files
+    from ..records.tracking import log_facts, store_files
     from ..records.tuning import Search, record_search
     from ..tuning.heads import heads_on
     from ..tuning.study import Study
@@ -107,7 +110,7 @@ def _search(task: Task, split: "Split", out: str) -> TuneRun:
     first = task.space.settings_of(task.config)
     if first is None:
         say("note: the configuration as it is given lies outside the space, and is no trial")
-    with record_search(client, search, task.trials) as record:
+    with delivery(out) as made, record_search(client, search, task.trials) as record:
         log_facts({Tag.PRECISION: frozen.precision.name, Tag.DEVICE: frozen.device.type}, {})
         trials = list(record.past)
         if trials:
@@ -129,10 +132,11 @@ def _search(task: Task, split: "Split", out: str) -> TuneRun:
         given = trials[0] if first is not None and trials[0] in best else None
         finalists = [*best[:FINALISTS], *([given] if given and given not in best[:FINALISTS] else [])]
         outcome = Outcome(task, trials, finalists, given, _judge_again(task, split, heads, finalists))
-        with record_files(record.run, task.config.to_yaml(), out) as folder:
-            outcome.write(folder, record.run.info.run_id)
+        with blame(made.folder):
+            outcome.write(made.folder, record.run.info.run_id)
+        store_files(record.run, made, task.config.to_yaml())
         log_facts({Tag.NOTE: outcome.note()}, outcome.metrics())
-        place = Path(out) / Artifact.BEST_CONFIG if out else runs.artifact_path(record.run, Artifact.BEST_CONFIG)
+    place = Path(out) / Artifact.BEST_CONFIG if out else runs.artifact_path(record.run, Artifact.BEST_CONFIG)
     outcome.say(_next_command(place, split))
     figures = {"run_id": record.run.info.run_id} | outcome.figures() | {"config": str(place)}
     return TuneRun(record.run.info.run_id, figures | {"seconds": round(time.perf_counter() - task.started, 1)})
