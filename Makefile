@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow test-real check format bench ablate scale crash bench-gpu soak ui clean
+.PHONY: help setup demo test test-slow test-real check format bench ablate scale crash bench-gpu soak faults ui clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,6 +57,10 @@ bench-gpu: setup  ## the use of a GPU: ViT-L/14 with random weights, pictures in
 
 soak: setup  ## a served model among 20 clients, some wrong, some gone: ten minutes
 	$(BIN)/python -m benchmarks.soak
+
+faults: setup  ## first starts of a store by many processes at once; every command on full and read-only disks (root)
+	$(BIN)/python -m benchmarks.first_start
+	$(BIN)/python -m benchmarks.full_disk
 
 ui: setup  ## open the MLflow UI on the store of this folder
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000

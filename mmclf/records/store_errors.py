@@ -51,7 +51,7 @@ def store_name(uri: str | None = None) -> str:
 
 def without_passwords(text: str) -> str:
     """A text with the user and password of every address in it left out."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "", text)
+    return re.sub(r"(?<=://)[^/\s]+@", "", text)
 
 
 def is_missing(error: MlflowException) -> bool:

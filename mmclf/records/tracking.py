@@ -360,6 +360,7 @@ def store_files(run: Run, made: Delivery, config: str) -> None:
         made: the files.
         config: stored with them as YAML; "" for none.
     """
+    made.is_whole = True
     mlflow.log_artifacts(str(made.folder), run_id=run.info.run_id)
     if config:
         mlflow.log_text(config, Artifact.CONFIG, run_id=run.info.run_id)

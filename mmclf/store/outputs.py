@@ -4,10 +4,11 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import OutputError
+from ..runtime.progress import say
 from .failures import explain
 from .files import atomic_path
 from .scratch import scratch_folder
@@ -46,11 +47,13 @@ class Delivery:
 
     Attributes:
         folder: temporary; the files are written here.
+        is_whole: all of them are written; from then on they go to the user's folder whatever else fails.
         kept: that they are safe, in words, once they are; "" until then.
     """
 
     folder: Path
-    kept: str = field(default="")
+    is_whole: bool = False
+    kept: str = ""
 
 
 @contextlib.contextmanager
@@ -62,16 +65,26 @@ def delivery(out: str = "", option: str = "--out") -> Iterator[Delivery]:
     """
     with scratch_folder() as folder:
         made = Delivery(folder)
-        yield made
+        try:
+            yield made
+        except Exception:
+            if out and made.is_whole:
+                with contextlib.suppress(OSError):
+                    _copy(made.folder, Path(out))
+                    say(f"note: the result files are in {out} all the same")
+            raise
         if not out:
             return
-        place = Path(out)
         try:
-            for path in sorted(made.folder.iterdir()):
-                with atomic_path(place / path.name) as draft:
-                    shutil.copyfile(path, draft)
+            _copy(made.folder, Path(out))
         except OSError as error:
-            raise OutputError(f"{option}: {_reason(error, place)}. {made.kept}".strip()) from None
+            raise OutputError(f"{option}: {_reason(error, Path(out))}. {made.kept}".strip()) from None
+
+
+def _copy(folder: Path, place: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        with atomic_path(place / path.name) as draft:
+            shutil.copyfile(path, draft)
 
 
 def _reason(error: OSError, place: Path) -> str:

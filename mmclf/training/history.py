@@ -2,6 +2,8 @@
 
 import csv
 import importlib.util
+import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,15 +39,25 @@ def write_history(path: Path, results: Sequence[EpochResult]) -> None:
 
 
 def write_tensorboard(folder: Path, results: Sequence[EpochResult]) -> bool:
-    """Write the curves as TensorBoard events; False, and nothing written, where it isn't installed."""
+    """Write the curves as TensorBoard events; False, and nothing written, where it isn't installed.
+
+    Not by torch's SummaryWriter, whose thread answers a full disk by a traceback.
+    """
     if importlib.util.find_spec("tensorboard") is None:
         return False
-    from torch.utils.tensorboard import SummaryWriter
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
-    with SummaryWriter(str(folder)) as writer:
+    now = time.time()
+    path = folder / f"events.out.tfevents.{now:.0f}.{socket.gethostname()}"
+    with atomic_path(path) as draft, draft.open("wb") as file:
+        writer = RecordWriter(file)
+        writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
         for result in results:
-            for tag, value in curves(result).items():
-                writer.add_scalar(tag, value, result.epoch)
+            values = [Summary.Value(tag=tag, simple_value=value) for tag, value in curves(result).items()]
+            event = Event(wall_time=now, step=result.epoch, summary=Summary(value=values))
+            writer.write(event.SerializeToString())
     return True
 
 

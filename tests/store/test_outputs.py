@@ -66,6 +66,21 @@ def test_nothing_is_delivered_after_an_error(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_whole_files_are_delivered_though_what_follows_fails(tmp_path, capsys):
+    """The store is full, after hours of scoring."""
+
+    def fail():
+        with delivery(str(tmp_path / "out")) as made:
+            (made.folder / "a.csv").write_text("1")
+            made.is_whole = True
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        fail()
+    assert (tmp_path / "out" / "a.csv").read_text() == "1"
+    assert capsys.readouterr().err == f"note: the result files are in {tmp_path / 'out'} all the same\n"
+
+
 def test_a_delivery_that_fails_says_where_the_files_are(tmp_path, monkeypatch):
     def full(source, target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
