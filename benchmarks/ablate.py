@@ -29,7 +29,6 @@ from mmclf.evaluation.pool import pool_out_of_fold
 from mmclf.evaluation.probabilities import ProbabilityTable, join_folds
 from mmclf.evaluation.thresholds import hold_out
 from mmclf.model.frozen_encoder import Encoder
-from mmclf.model.head_inputs import HeadInputs
 from mmclf.model.kernels import FEATURES, OF_PICTURES, OF_TEXTS, Prepared
 from mmclf.model.towers import LazyBackbone
 from mmclf.runtime.device import pick_device, pick_precision
@@ -251,20 +250,13 @@ def missing(name: str, seed: int) -> list[str]:
     whole = made(table, "kernel")
     inputs = table.prepared.inputs
     for what, alone in (("picture", "text-alone"), ("text", "image-alone")):
-        less = _take_away(inputs, what)
+        less = inputs.without_picture() if what == "picture" else inputs.without_text()
         poorer = table.out_of_fold(
             lambda train, held_out, _, less=less: table.head(train, KERNELS).probabilities(less.take(held_out)).numpy()
         )
         reached = [is_in_top_k(p, table.targets, 1)[half].mean() for p in (whole, poorer, made(table, alone))]
         lines.append(f"| {what} taken away | " + " | ".join(f"{value:.4f}" for value in reached) + " |")
     return lines
-
-
-def _take_away(inputs: HeadInputs, what: str) -> HeadInputs:
-    nothing = np.zeros(len(inputs), dtype=bool)
-    if what == "picture":
-        return HeadInputs(inputs.images, inputs.texts, nothing, inputs.strings, inputs.titles, inputs.has_title)
-    return HeadInputs(inputs.images, inputs.texts, inputs.has_picture, [""] * len(inputs), inputs.titles, nothing)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -79,6 +79,7 @@ class Bench:
         if (DATA / data / "groups.csv").is_file():
             settings += f" data.groups_csv={DATA / data / 'groups.csv'}"
         arguments += ["--config", str(PROJECT / "configs" / f"{stage}.yaml"), "--overrides", settings, *options]
+        arguments += ["--report", "false"]  # it is made after what is measured here
         return self.run(f"entrypoints.{stage}", arguments, cache)
 
     def test(self, data: str) -> list[str]:

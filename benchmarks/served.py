@@ -51,7 +51,9 @@ def serve(name: str) -> list[str]:
     expected = []
     for fold in split.numbers:
         unseen = split.held_out(fold)
-        made = mmclf.fit(frame.iloc[split.train_rows(fold)], images=images, overrides=shared, name=f"{name}-{fold}")
+        made = mmclf.fit(
+            frame.iloc[split.train_rows(fold)], images=images, overrides=shared, name=f"{name}-{fold}", report=False
+        )
         expected.append(made.figures["value"])
         answers = mmclf.infer(frame.iloc[unseen], images=images, model=made.model).probabilities
         found[unseen] = answers[list(catalog.classes)].to_numpy()

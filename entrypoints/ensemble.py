@@ -14,15 +14,16 @@ from typing import Any
 import mmclf
 
 from .common import run
-from .options import parse_ids, parse_weights
+from .options import parse_flag, parse_ids, parse_weights
 
-DEFAULTS = {"runs": "", "weights": "", "out": ""}
+DEFAULTS = {"runs": "", "weights": "", "out": "", "report": "true"}
 
 
 def ensemble(options: argparse.Namespace) -> dict[str, Any]:
     """Write the averaged submission.csv and probabilities.parquet; returns the headline figures."""
     weights = parse_weights("weights", options.weights)
-    return mmclf.ensemble(runs=parse_ids(options.runs), weights=weights, out=options.out).figures
+    report = parse_flag("report", options.report)
+    return mmclf.ensemble(runs=parse_ids(options.runs), weights=weights, out=options.out, report=report).figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:

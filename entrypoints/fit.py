@@ -23,6 +23,7 @@ DEFAULTS = {
     "name": "mmclf",
     "force": "false",
     "resume": "auto",
+    "report": "true",
 }
 
 
@@ -37,6 +38,7 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
         name=options.name,
         force=force,
         resume=parse_resume(options.resume),
+        report=parse_flag("report", options.report),
     )
     return found.figures
 

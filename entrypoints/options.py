@@ -26,6 +26,7 @@ HELP = {
     "trials": "settings to try, over all starts of the same search",
     "budget": "time to keep to by leaving out, or ending early, what can be: 90s, 10m, 2h (default: no limit)",
     "space": "a YAML file of what is tried: `train.lrs.head: {low: 1e-4, high: 1e-2, log: true}` (default: the head's)",
+    "report": "`false` leaves the report of the run out",
     "clear": "delete `all`, `features` or `backbones`",
     "unused_days": "with --clear: only what wasn't used for so many days",
 }

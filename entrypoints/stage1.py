@@ -11,7 +11,7 @@ from typing import Any
 import mmclf
 
 from .common import run
-from .options import parse_fold, parse_resume
+from .options import parse_flag, parse_fold, parse_resume
 
 DEFAULTS = {
     "csv": None,
@@ -20,19 +20,20 @@ DEFAULTS = {
     "overrides": "",
     "fold": "all",
     "resume": "auto",
+    "report": "true",
 }
 
 
 def stage1(options: argparse.Namespace) -> dict[str, Any]:
     """Cross-validate a head on frozen features; returns the headline figures."""
-    fold = parse_fold("fold", options.fold)
     found = mmclf.stage1(
         options.csv,
         images=options.images,
         config=options.config,
         overrides=options.overrides,
-        fold=fold,
+        fold=parse_fold("fold", options.fold),
         resume=parse_resume(options.resume),
+        report=parse_flag("report", options.report),
     )
     return found.figures
 

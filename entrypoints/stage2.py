@@ -15,7 +15,7 @@ from typing import Any
 import mmclf
 
 from .common import run
-from .options import parse_fold, parse_resume
+from .options import parse_flag, parse_fold, parse_resume
 
 DEFAULTS = {
     "csv": "",
@@ -25,20 +25,21 @@ DEFAULTS = {
     "fold": "all",
     "stage1_run": "",
     "resume": "auto",
+    "report": "true",
 }
 
 
 def stage2(options: argparse.Namespace) -> dict[str, Any]:
     """Fine-tune every fold from its stage-1 best; returns the headline figures."""
-    fold = parse_fold("fold", options.fold)
     found = mmclf.stage2(
         options.csv or None,
         images=options.images or None,
         config=options.config,
         overrides=options.overrides,
-        fold=fold,
+        fold=parse_fold("fold", options.fold),
         stage1_run=options.stage1_run or None,
         resume=parse_resume(options.resume),
+        report=parse_flag("report", options.report),
     )
     return found.figures
 

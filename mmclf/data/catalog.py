@@ -59,6 +59,12 @@ class Catalog:
         return len(self.rows)
 
     @property
+    def short_name(self) -> str:
+        """The table by its folder and name, which tell it apart in a list of runs."""
+        path = self.table_path
+        return self.name if path is None else f"{path.resolve().parent.name}/{path.name}"
+
+    @property
     def ids(self) -> list[str]:
         """Of the rows; unique strings."""
         return self.rows.ids

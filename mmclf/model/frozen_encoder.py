@@ -87,6 +87,7 @@ class Encoder:
     Attributes:
         unreadable: a sentence for each picture that couldn't be decoded, by its name.
         truncated: number of rows of the last `texts` whose text didn't fit.
+        is_cut: bool (rows,), which they are.
         has_picture: bool (rows,), which rows of the last `images` have a picture that could be decoded.
         ledger: what was computed and how long it took.
     """
@@ -122,6 +123,7 @@ class Encoder:
         """
         self.unreadable: dict[str, str] = {}
         self.truncated = 0
+        self.is_cut = np.empty(0, dtype=bool)
         self.has_picture = np.empty(0, dtype=bool)
         self.ledger = Ledger()
         self._towers, self._data, self._seed = towers, data, seed
@@ -217,7 +219,8 @@ class Encoder:
             BackboneError: the towers are needed and can't be loaded.
         """
         features, truncated = self._strings(rows.texts, memo)
-        self.truncated = int(truncated.sum())
+        self.is_cut = truncated > 0
+        self.truncated = int(self.is_cut.sum())
         return features
 
     def titles(self, rows: Rows) -> tuple[np.ndarray, np.ndarray] | None:

@@ -1,7 +1,7 @@
 """Rows as heads are given them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -59,6 +59,14 @@ class HeadInputs:
     def has_text(self) -> np.ndarray:
         """Bool (n,), whether a row has a text."""
         return np.array([bool(text) for text in self.strings], dtype=bool)
+
+    def without_picture(self) -> "HeadInputs":
+        """The rows as if none had a picture, for a head that looks at `has_picture`."""
+        return replace(self, has_picture=np.zeros(len(self), dtype=bool))
+
+    def without_text(self) -> "HeadInputs":
+        """The rows as if none had a text, for a head that looks at `has_text` and `has_title`."""
+        return replace(self, strings=[""] * len(self), has_title=np.zeros(len(self), dtype=bool))
 
     def take(self, rows: np.ndarray) -> "HeadInputs":
         """The rows at these positions."""

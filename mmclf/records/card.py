@@ -32,6 +32,7 @@ class CardFacts:
     Attributes:
         name: under which the model is registered.
         run_id: of the stage run.
+        report: address of its report in MLflow's UI; "" where it has none.
         stage: "stage1", "stage2" or "fusion".
         members: of a fusion: what each is and its weight; else none.
         folds: numbers of the folds in the model; none where all rows trained it.
@@ -50,6 +51,7 @@ class CardFacts:
 
     name: str
     run_id: str
+    report: str
     stage: str
     members: Sequence[tuple[str, float]]
     folds: Sequence[int]
@@ -81,6 +83,7 @@ def write_card(facts: CardFacts) -> str:
     members = [[f"member: {name}", f"weight {weight:.2f}"] for name, weight in facts.members]
     of_all_rows = (figures.oof_top1, figures.oof_top3, figures.macro_f1, figures.calibration_error)
     overall = [figures.top1, *(f"{figure:.4f}" for figure in of_all_rows)]
+    report = f", its [report]({facts.report})" if facts.report else ""
     example = ", ".join(f'"{column}": "..."' for column in facts.text_cols)
     lines = [
         f"# {facts.name}: {len(facts.table.classes)} classes of products from pictures and text",
@@ -118,7 +121,7 @@ def write_card(facts: CardFacts) -> str:
                 *(members or [["training", _training(config)]]),
                 ["folds", folds],
                 ["data", f"digest `{facts.data_digest}`, folds `{facts.split}`"],
-                ["run", f"`{facts.run_id}`"],
+                ["run", f"`{facts.run_id}`{report}"],
                 ["code", f"commit {commit}"],
                 ["cost", f"{facts.size / 1e6:,.0f} MB; {facts.seconds_a_row:.3f} s a row where it was registered"],
             ],

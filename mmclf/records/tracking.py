@@ -28,12 +28,13 @@ from ..evaluation.crossvalidation import Figures, figures_of
 from ..evaluation.probabilities import ProbabilityTable, join_folds, read_table
 from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneIdentity
+from ..reporting.evidence import FoldHistory
 from ..runtime import environment, stopping
 from ..runtime.process import this_process
 from ..store.outputs import Delivery
 from ..store.scratch import scratch_folder, sweep
 from ..training.epoch import EpochResult
-from ..training.history import VAL_TOP1, curves, write_history, write_tensorboard
+from ..training.history import VAL_TOP1, curves, read_history, write_history, write_tensorboard
 from .liveness import KILLED, Heartbeat, bury_dead, mark_killed
 from .resuming import Found, Work, find_work, nest, sweep_states
 from .runs import artifact_path, artifacts_of, current_experiment, finished_folds, get_run
@@ -89,20 +90,24 @@ class StageRecord:
 
     Attributes:
         run_id: of it.
+        name: of it.
         stage: "stage1" or "stage2".
         config: resolved.
         tags: that its folds have too.
         before: folds' runs of a process that was interrupted, the newest of each first.
         folds: that were trained here.
+        summaries: of all finished folds, once `finish` was called.
         started: when, by the performance counter.
     """
 
     run_id: str
+    name: str
     stage: str
     config: Config
     tags: dict[Tag, str]
     before: list[Run] = field(default_factory=list)
     folds: list[FoldRecord] = field(default_factory=list)
+    summaries: Sequence["FoldSummary"] = ()
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -167,7 +172,7 @@ class StageRecord:
         return dict(found.values())
 
     def _summarise(self, catalog: Catalog, folds: Sequence["FoldSummary"]) -> dict[str, Any]:
-        folds = sorted(folds, key=lambda fold: fold.fold)
+        self.summaries = folds = sorted(folds, key=lambda fold: fold.fold)
         joined = join_folds([fold.table for fold in folds], catalog.ids)
         figures = figures_of(joined)
         seconds = time.perf_counter() - self.started
@@ -189,12 +194,15 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class FoldSummary:
-    """A finished fold: its best epoch, how many there were, and its rows."""
+    """A finished fold: its curves and its rows."""
 
-    fold: int
-    best_epoch: int
-    epochs: int
+    history: FoldHistory
     table: ProbabilityTable
+
+    @property
+    def fold(self) -> int:
+        """Its number."""
+        return self.history.fold
 
 
 def cv_metrics(figures: Figures) -> dict[str, float]:
@@ -214,15 +222,15 @@ def cv_metrics(figures: Figures) -> dict[str, float]:
 
 
 def _summary(record: FoldRecord) -> FoldSummary:
-    best = max(record.results, key=lambda r: (r.val_top1, -r.epoch))
     assert record.table is not None  # noqa: S101 - set by `finish`
-    return FoldSummary(record.fold, best.epoch, len(record.results), record.table)
+    train_loss, val_loss, val_top1 = zip(*((r.train_loss, r.val_loss, r.val_top1) for r in record.results), strict=True)
+    return FoldSummary(FoldHistory(record.fold, train_loss, val_loss, val_top1), record.table)
 
 
 def _stored_summary(child: Run) -> FoldSummary:
-    epochs = len(artifact_path(child, Artifact.HISTORY).read_text(encoding="utf-8").splitlines()) - 1
-    table = read_table(artifact_path(child, Artifact.OOF))
-    return FoldSummary(int(child.data.tags[Tag.FOLD]), int(child.data.metrics[Metric.BEST_EPOCH]), epochs, table)
+    found = read_history(artifact_path(child, Artifact.HISTORY))
+    history = FoldHistory(int(child.data.tags[Tag.FOLD]), found["train_loss"], found["val_loss"], found["val_acc"])
+    return FoldSummary(history, read_table(artifact_path(child, Artifact.OOF)))
 
 
 def finished_stage(found: Found) -> dict[str, Any]:
@@ -296,7 +304,8 @@ def record_stage(
     tags |= extra
     _check_resumed(tags)
     head = "" if config.model.head == "mlp" else f" {config.model.head}"
-    with _start_run(f"{stage}{head} {tags[Tag.BACKBONE]}", goes_on) as active:
+    name = f"{stage}{head} {tags[Tag.BACKBONE]}"
+    with _start_run(name, goes_on) as active:
         _set_tags(tags | of_parent | {Tag.ROLE: "parent", Tag.IMAGES: str(catalog.image_root.resolve())})
         if catalog.table_path is not None:
             _set_tags({Tag.CSV: str(catalog.table_path.resolve())})
@@ -305,7 +314,7 @@ def record_stage(
         mlflow.log_text(config.to_yaml(), Artifact.CONFIG)
         _log_dataset(catalog, "training")
         before = [] if goes_on is None else _children(active)
-        yield StageRecord(active.info.run_id, stage, config, tags, before)
+        yield StageRecord(active.info.run_id, name, stage, config, tags, before)
 
 
 def _children(parent: Run) -> list[Run]:
@@ -510,7 +519,7 @@ def _log_dataset(catalog: Catalog, context: str) -> None:
             pd.DataFrame(columns),
             source=str(path.resolve()) if path else None,
             targets="label" if catalog.labels is not None else None,
-            name=f"{path.resolve().parent.name}/{path.name}" if path else catalog.name,
+            name=catalog.short_name,
             digest=catalog.digest(),
         )
         mlflow.log_input(dataset, context=context)
@@ -523,7 +532,8 @@ def _fold_note(folds: Sequence[FoldSummary], figures: Figures) -> str:
         mean, std = figures.top1_mean, figures.top1_std
         lines.append(f"| mean | | **{mean:.4f}** ± {std:.4f} | {figures.top3_mean:.4f} |")
     for fold, reached in zip(folds, figures.folds, strict=True):
-        lines.append(f"| {fold.fold} | {fold.best_epoch} of {fold.epochs} | {reached.top1:.4f} | {reached.top3:.4f} |")
+        best = f"{fold.history.best} of {fold.history.epochs}"
+        lines.append(f"| {fold.fold} | {best} | {reached.top1:.4f} | {reached.top3:.4f} |")
     return "\n".join(lines)
 
 

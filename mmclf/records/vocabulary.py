@@ -153,6 +153,7 @@ class Artifact(StrEnum):
     HISTORY = "history.csv"  # of a fold: a row an epoch
     TENSORBOARD = "tensorboard"  # of a fold: the same as event files
     CONFIG = "config.yaml"
+    REPORT = "report.html"  # of a stage and of a fusion; its plots and tables as files in report/
     BEST_CONFIG = "best-config.yaml"  # of a tune
     TRIALS = "trials.csv"  # of a tune: a row a trial
     HISTORY_PLOT = "history.png"  # of a tune

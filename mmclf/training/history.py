@@ -38,6 +38,13 @@ def write_history(path: Path, results: Sequence[EpochResult]) -> None:
             writer.writerow([*figures, *speed, *(r.learning_rates[module] for module in modules)])
 
 
+def read_history(path: Path) -> dict[str, tuple[float, ...]]:
+    """The columns of what `write_history` wrote, a value an epoch."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: tuple(float(row[name]) for row in rows) for name in (rows[0] if rows else COLUMNS)}
+
+
 def write_tensorboard(folder: Path, results: Sequence[EpochResult]) -> bool:
     """Write the curves as TensorBoard events; False, and nothing written, where it isn't installed.
 

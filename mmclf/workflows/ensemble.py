@@ -12,7 +12,7 @@ from .results import ScoringRun, StageRun
 
 
 def ensemble(
-    *, runs: Sequence[str] = (), weights: Sequence[float] | None = None, out: str | Path = ""
+    *, runs: Sequence[str] = (), weights: Sequence[float] | None = None, out: str | Path = "", report: bool = True
 ) -> ScoringRun | StageRun:
     """Average runs of `infer` over the same rows, or pool finished stage runs on the same folds.
 
@@ -22,6 +22,7 @@ def ensemble(
             pictures, of the same table as the newest.
         weights: one a run; None for equal ones.
         out: a folder that the result files are copied to as well.
+        report: of stage runs: make the report of the fusion, `report.html`, once its figures are recorded.
 
     Returns:
         The run: of scores with its predictions and probabilities, of stages with its out-of-fold matrix.
@@ -49,7 +50,7 @@ def ensemble(
             )
         from .fusion import fuse
 
-        return fuse(runs)
+        return fuse(runs, report=report)
     members = find_scored(client, runs)
     names = [f"run {run.info.run_id}" for run in members]
     tables = [read_table(records.artifact_path(run, Artifact.PROBABILITIES)) for run in members]

@@ -59,6 +59,7 @@ def fit(
     name: str = DEFAULT_NAME,
     force: bool = False,
     resume: bool = True,
+    report: bool = True,
 ) -> Registration:
     """Train what suits the table and the machine, fuse it by learned weights, and register the best.
 
@@ -78,6 +79,7 @@ def fit(
         force: take the alias `champion` from a former model whatever the comparison says, as one trained on other rows
             needs; without it such a model is registered as a version without alias.
         resume: go on with a run of just this work whose process was killed, by its plan; False starts anew.
+        report: make the report of the fusion, `report.html`; its members have none.
 
     Returns:
         The registered version; `figures` has the estimates and what was reached.
@@ -127,12 +129,13 @@ def fit(
         Tag.DEVICE: machine.device,
     }
     goes_on = found.run if planned is not None and found is not None else None
-    with tracking.record_several("fit", f"fit {_short(split.catalog)}", tags | work.tags(), goes_on):
+    with tracking.record_several("fit", f"fit {split.catalog.short_name}", tags | work.tags(), goes_on):
         if goes_on is None:
             tracking.log_text(plan.to_json(steps), Artifact.PLAN)
         frozen = open_frozen("fit", resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared), split, preparation.backbone)
         members = _train(steps, shared, frozen, split, table, images, None if budget is None else start + budget)
-        registration, lines, gain = _conclude(members, name, must_fuse=classes_csv is not None, force=force)
+        shown = split.catalog if report else None
+        registration, lines, gain = _conclude(members, name, shown, must_fuse=classes_csv is not None, force=force)
         text = [
             f"**{registration.model}**: {registration.figures['verdict']}",
             "",
@@ -188,12 +191,6 @@ def _planned(found: "Found | None") -> "list[Step] | None":
         return plan.from_json(artifact_path(found.run, Artifact.PLAN).read_text(encoding="utf-8"))
     except (RunError, OSError, ValueError, TypeError):
         return None
-
-
-def _short(catalog: "Catalog") -> str:
-    """A table by its folder and name, which tell it apart in a list of runs."""
-    path = catalog.table_path
-    return catalog.name if path is None else f"{path.resolve().parent.name}/{path.name}"
 
 
 @dataclass(frozen=True)
@@ -320,13 +317,14 @@ def _train(
                 config=step.config,
                 overrides=shared | step.changes,
                 stage1_run=of_heads.run_id,
+                report=False,
             )
         else:
             say(f"fit: {step.name}, {step.config}")
             config = resolve_config(step.config, shared | step.changes)
             rows = read_split(table, images, config, quiet=True) if plan.CLASSES_CSV in step.changes else split
             try:
-                run = train_heads(config, rows, rows.numbers, terse=True, frozen=frozen)
+                run = train_heads(config, rows, rows.numbers, terse=True, frozen=frozen, report=False)
             except AlignmentError as error:
                 if plan.CLASSES_CSV in step.changes:
                     raise
@@ -338,13 +336,14 @@ def _train(
 
 
 def _conclude(
-    members: list[Member], name: str, *, must_fuse: bool, force: bool
+    members: list[Member], name: str, catalog: "Catalog | None", *, must_fuse: bool, force: bool
 ) -> tuple[Registration, list[list[str]], str]:
-    """Fuse and register; returns what was registered, a line of MEMBERS each, and what the fusion adds.
+    """Fuse and register; returns what was registered, a line of MEMBERS each, and what the fusion adds, Markdown.
 
     Args:
         members: at least one.
         name: of the registered model.
+        catalog: of the report; None for no report.
         must_fuse: only the fusion knows all classes.
         force: see `fit`.
     """
@@ -352,13 +351,15 @@ def _conclude(
     from ..evaluation.crossvalidation import figures_of
     from ..evaluation.probabilities import read_table
     from ..records.fusion import FusionMeta
+    from ..records.reports import find_report, report_line
     from ..records.runs import artifact_path, connect, get_run
     from ..records.vocabulary import Artifact
     from .fusion import fuse, show
     from .register import register_best
 
     start = time.monotonic()
-    fusion = fuse([each.run.run_id for each in members], quiet=True)
+    ids = [each.run.run_id for each in members]
+    fusion = fuse(ids, quiet=True, report=catalog is not None, catalog=catalog)
     client = connect()
     runs = {run_id: get_run(client, run_id) for run_id in [fusion.run_id, *(m.run.run_id for m in members)]}
     tables = {run_id: read_table(artifact_path(run, Artifact.OOF)) for run_id, run in runs.items()}
@@ -379,4 +380,6 @@ def _conclude(
     say(f"{aligned(MEMBERS, lines)}\n{said}")
     others = [] if must_fuse else [each.run.run_id for each in members]
     registration = register_best([fusion.run_id, *others], name=name, force=force, strict=False)
+    if address := find_report(client, runs[fusion.run_id]):
+        said += f"\n\n{report_line(address)} of the fusion"
     return registration, lines, said

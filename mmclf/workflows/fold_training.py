@@ -13,7 +13,7 @@ from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneSpec
 from ..records import runs, tracking
 from ..records.resuming import Work, states_folder, work_on
-from ..records.vocabulary import Tag
+from ..records.vocabulary import Tag, show_backbone
 from ..runtime.distributed import World
 from ..runtime.progress import clock, say
 from ..store.scratch import scratch_folder
@@ -21,6 +21,7 @@ from ..store.space import warn_if_short
 from ..training.crossval import FoldOutcome, Report
 from ..training.epoch import EpochResult
 from ..training.fold_state import FoldStates
+from .report import Extras, report_stage
 from .results import StageRun
 from .tables import say_unreadable
 
@@ -44,6 +45,8 @@ class StageJob:
         terse: say a line a fold, not an epoch.
         resume: go on with a run of the same work that was interrupted.
         checkpoint_bytes: of a fold; 0 where that is little.
+        report: make the report of the run.
+        extras: of the report.
     """
 
     stage: str
@@ -59,6 +62,8 @@ class StageJob:
     terse: bool = False
     resume: bool = True
     checkpoint_bytes: int = 0
+    report: bool = True
+    extras: Extras = field(default_factory=Extras)
 
 
 def train_folds(job: StageJob) -> StageRun:
@@ -115,6 +120,10 @@ def train_folds(job: StageJob) -> StageRun:
         say_unreadable(sorted(unreadable), len(unreadable))
         tracking.log_facts({}, job.facts())
         figures = record.finish(job.split.catalog)
+        if job.report:
+            identity = job.backbone.identity
+            name = show_backbone(identity.name, identity.pretrained)
+            report_stage(record, job.split.catalog, job.config, name, job.extras)
     if place:
         shutil.rmtree(place, ignore_errors=True)
     say(f"{job.stage}: {_reached(figures)} in {clock(figures['seconds'])}")

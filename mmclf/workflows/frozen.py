@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ..config import Config
@@ -26,6 +27,7 @@ class Frozen:
         device: that they are computed on.
         precision: of the towers.
         truncated: how many texts don't fit.
+        is_cut: bool (rows,), which those are; None where no text is read by the towers.
     """
 
     backbone: LazyBackbone
@@ -33,6 +35,7 @@ class Frozen:
     device: torch.device
     precision: Precision
     truncated: int
+    is_cut: np.ndarray | None
 
 
 def open_frozen(job: str, config: Config, split: Split, backbone: LazyBackbone | None = None) -> Frozen:
@@ -60,7 +63,9 @@ def open_frozen(job: str, config: Config, split: Split, backbone: LazyBackbone |
         compiled=config.train.compile,
     )
     features = TableFeatures(split.catalog.rows, encoder)
+    is_cut = None
     if config.model.head != "kernel" or "text" in features_used(config.model.kernels):
         features.texts()
+        is_cut = encoder.is_cut
         say_truncated(encoder.truncated, len(split.catalog), config.data.max_len)
-    return Frozen(backbone, features, device, precision, encoder.truncated)
+    return Frozen(backbone, features, device, precision, encoder.truncated, is_cut)

@@ -13,17 +13,25 @@ from ..store.outputs import delivery
 from .results import StageRun
 
 if TYPE_CHECKING:
+    from ..data.catalog import Catalog
     from ..evaluation.crossvalidation import Figures
+    from ..evaluation.pool import Pool
+    from ..evaluation.probabilities import ProbabilityTable
+    from ..reporting.evidence import Member
 
 HEADER = ["member", "weight", "top-1", "top-3", "loss", "calibration error"]
 
 
-def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
+def fuse(
+    run_ids: Sequence[str], *, quiet: bool = False, report: bool = True, catalog: "Catalog | None" = None
+) -> StageRun:
     """Pool finished stage runs; the figures are those of rows that the weights weren't fitted on.
 
     Args:
         run_ids: of runs of stage1 and stage2 on the same rows and folds. One alone is scaled by its temperature.
         quiet: say nothing.
+        report: make the report of the fusion.
+        catalog: that they were trained on, where it is at hand for the report.
 
     Returns:
         A run with an out-of-fold matrix of its own, which `register` and `infer` take.
@@ -33,8 +41,6 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     """
     start = time.perf_counter()
     from ..evaluation.crossvalidation import figures_of
-    from ..evaluation.pool import fit_pool, pool_out_of_fold
-    from ..evaluation.probabilities import ProbabilityTable, merge_classes, spread
     from ..records import tracking
     from ..records.card import markdown_table
     from ..records.fusion import FUSION, FusionMeta, find_members
@@ -42,6 +48,8 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     from ..records.runs import connect
     from ..records.sources import Source, check_together
     from ..records.vocabulary import Artifact, Metric, Tag
+    from ..reporting.evidence import Member
+    from .report import report_fusion
 
     work = Work(FUSION, {"runs": ",".join(run_ids), "code": code_digest()})
     if (found := tracking.find_part(work)) is not None:  # of a fit whose process was killed later
@@ -49,24 +57,17 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     members = find_members(connect(), run_ids)
     check_together([Source(f"run {each.run_id}", each.run_id, each.mixture) for each in members], "--runs")
     tables = [each.table for each in members]
-    classes = merge_classes([table.classes for table in tables])
-    like = replace(tables[0], classes=classes)
-    probabilities, targets, folds = [spread(table, classes) for table in tables], like.targets(), like.folds
-    assert folds is not None  # noqa: S101 - of an out-of-fold matrix
-    pool = fit_pool(probabilities, targets)
-    pooled = pool_out_of_fold(probabilities, targets, folds)
-    table = ProbabilityTable(like.ids, like.classes, pooled.astype(np.float32), folds, like.labels)
+    pool, table = _pool(tables)
     adds = [len(table.classes) > min(len(other.classes) for other in tables) for table in tables]
     counts = [weight > 0 or added for weight, added in zip(pool.weights, adds, strict=True)]
     kept = [(each.run_id, weight) for each, weight, count in zip(members, pool.weights, counts, strict=True) if count]
     meta = FusionMeta(runs=tuple(run_id for run_id, _ in kept), weights=tuple(weight for _, weight in kept))
-    names = [each.name for each in members]
     reached = figures_of(table)
-    shown = [
-        f"{weight:.2f}" if weight else "its added classes" if added else "left out"
-        for weight, added in zip(pool.weights, adds, strict=True)
+    alone = [
+        Member(each.name, _show_weight(weight, added), figures_of(each.table))
+        for each, weight, added in zip(members, pool.weights, adds, strict=True)
     ]
-    lines = _compare(names, shown, [figures_of(each) for each in tables], reached)
+    lines = _compare(alone, reached)
     if not quiet:
         say(aligned(HEADER, lines))
     tags = {
@@ -77,16 +78,17 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     shared = (Tag.SPLIT, Tag.FINGERPRINT, Tag.BACKBONE, Tag.FOLDS, Tag.CSV, Tag.IMAGES)
     tags |= {tag: first.tags[tag] for tag in shared if tag in first.tags}
     facts = {name: value for name, value in first.metrics.items() if name.startswith("data/")}
-    with (
-        delivery() as made,
-        tracking.record_scores(FUSION, f"fusion of {len(kept)}", tags | work.tags()) as record,
-    ):
+    name = f"fusion of {len(kept)}"
+    with delivery() as made, tracking.record_scores(FUSION, name, tags | work.tags()) as record:
         tracking.describe("\n".join(markdown_table(HEADER, [lines[-1], *lines[:-1]])))
         table.write(made.folder / Artifact.OOF)
         write_header(made.folder / Artifact.POOL, meta)
         tracking.store_files(record, made, "")
         seconds = time.perf_counter() - start
         tracking.log_facts({}, tracking.cv_metrics(reached) | {Metric.SECONDS: seconds} | facts)
+        if report:
+            config = members[0].mixture.config
+            report_fusion(record.info.run_id, name, table, alone, first.tags, config, catalog)
     run_id = record.info.run_id
     if not quiet:
         say(f"next: mlflow run . -e register --env-manager local -P runs={run_id}")
@@ -94,11 +96,27 @@ def fuse(run_ids: Sequence[str], *, quiet: bool = False) -> StageRun:
     return StageRun(run_id, {"run_id": run_id, "runs": len(kept)} | said | {"seconds": round(seconds, 1)})
 
 
-def _compare(
-    names: Sequence[str], weights: Sequence[str], members: "Sequence[Figures]", together: "Figures"
-) -> list[list[str]]:
+def _pool(tables: "Sequence[ProbabilityTable]") -> "tuple[Pool, ProbabilityTable]":
+    """How the members count, and the table of the rows, each fold's pooled by the weights of the others."""
+    from ..evaluation.pool import fit_pool, pool_out_of_fold
+    from ..evaluation.probabilities import ProbabilityTable, merge_classes, spread
+
+    classes = merge_classes([table.classes for table in tables])
+    like = replace(tables[0], classes=classes)
+    probabilities, targets, folds = [spread(table, classes) for table in tables], like.targets(), like.folds
+    assert folds is not None  # noqa: S101 - of an out-of-fold matrix
+    pooled = pool_out_of_fold(probabilities, targets, folds).astype(np.float32)
+    return fit_pool(probabilities, targets), ProbabilityTable(like.ids, classes, pooled, folds, like.labels)
+
+
+def _show_weight(weight: float, added: bool) -> str:
+    """What a member counts, for people; `added` where it knows classes that others don't."""
+    return f"{weight:.2f}" if weight else "its added classes" if added else "left out"
+
+
+def _compare(members: "Sequence[Member]", together: "Figures") -> list[list[str]]:
     """The members and the fusion, a line each, in the columns of HEADER."""
-    rows = [*zip(names, weights, members, strict=True), ("together", "", together)]
+    rows = [*((each.name, each.weight, each.figures) for each in members), ("together", "", together)]
     return [[name, weight, *show(figures)] for name, weight, figures in rows]
 
 

@@ -79,6 +79,7 @@ def register_best(
     from ..evaluation.thresholds import find_thresholds
     from ..records import champion, registry, tracking
     from ..records.card import markdown_table, write_card
+    from ..records.reports import find_report
     from ..records.runs import connect
     from ..scoring.bundle import BUNDLE, write_bundle
     from ..store.files import size_of
@@ -108,7 +109,7 @@ def register_best(
                 bundle = folder / BUNDLE
                 mixture = replace(best.mixture, thresholds=find_thresholds(best.table))
                 write_bundle(bundle, mixture, {"run": best.run_id, "backbone": best.backbone})
-                card = write_card(_card_facts(best, name, size_of(bundle)))
+                card = write_card(_card_facts(best, name, size_of(bundle), find_report(client, best.run)))
                 (bundle / "card.md").write_text(card, encoding="utf-8")
                 tags = best.tags() | {Tag.VERDICT: verdict.text}
                 version = registry.add_version(client, name, bundle, card, tags, record.info.run_id)
@@ -127,13 +128,14 @@ def _registration(best: "Candidate", name: str, number: str, metric: str, verdic
     return Registration(best.run_id, figures | {"value": round(best.value(metric), 4), "model": model}, model)
 
 
-def _card_facts(best: "Candidate", name: str, size: int) -> "CardFacts":
+def _card_facts(best: "Candidate", name: str, size: int, report: str) -> "CardFacts":
     from ..records.card import CardFacts, find_licence
 
     meta, tags = best.mixture.meta, best.run.data.tags
     return CardFacts(
         name=name,
         run_id=best.run_id,
+        report=report,
         stage=best.stage,
         members=[]
         if best.mixture.pool is None

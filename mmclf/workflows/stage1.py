@@ -28,6 +28,7 @@ def stage1(
     overrides: Overrides = "",
     fold: int | None = None,
     resume: bool = True,
+    report: bool = True,
 ) -> StageRun:
     """Cross-validate a head on features of frozen towers.
 
@@ -38,6 +39,7 @@ def stage1(
         overrides: changes to it, as `"train.epochs=3"` or `{"train.epochs": 3}`.
         fold: the one that is trained; None for all.
         resume: go on with a run of just this work whose process was killed; False starts anew.
+        report: make the report of the run, `report.html`, once its figures are recorded.
 
     Returns:
         The run, with its figures and its out-of-fold probabilities.
@@ -56,7 +58,7 @@ def stage1(
     from .tables import choose_folds, read_split
 
     split = read_split(table, images, settings)
-    return train_heads(settings, split, choose_folds(split, fold), resume=resume)
+    return train_heads(settings, split, choose_folds(split, fold), resume=resume, report=report)
 
 
 def train_heads(
@@ -67,6 +69,7 @@ def train_heads(
     terse: bool = False,
     frozen: "Frozen | None" = None,
     resume: bool = True,
+    report: bool = True,
 ) -> StageRun:
     """Stage 1 on a table that was read before.
 
@@ -77,6 +80,7 @@ def train_heads(
         terse: say a line a fold, not an epoch.
         frozen: the features of the table, where they were opened for another head with the same `data` and backbone.
         resume: see `stage1`.
+        report: see `stage1`.
 
     Raises:
         MmclfError: see `stage1`.
@@ -90,11 +94,12 @@ def train_heads(
     from ..training.loaders import feature_loaders
     from .fold_training import StageJob, train_folds
     from .frozen import open_frozen
+    from .report import Extras, contributions
 
     runs.connect()
     frozen = frozen or open_frozen("stage1", config, split)
     features, spec = frozen.features, frozen.backbone.spec
-    seed, truncated = config.train.seed, frozen.truncated
+    seed, truncated, cut = config.train.seed, frozen.truncated, frozen.is_cut
 
     def train_mlp(fold: int, states: "FoldStates", report: "Report") -> "FoldOutcome":
         seed_everything(seed, "head", fold)
@@ -108,17 +113,31 @@ def train_heads(
 
     plain: dict[str, float] = {}
     tags = {Tag.PRECISION: frozen.precision.name, Tag.DEVICE: frozen.device.type}
-    if config.model.head == "mlp":
-        job = StageJob("stage1", config, split, chosen, spec, train_mlp, tags, facts, terse=terse, resume=resume)
-        return train_folds(job)
-    from ..training.solved_folds import SolvedFolds
+    train, train_all, extras = train_mlp, None, Extras(cut)
+    if config.model.head != "mlp":
+        from ..training.solved_folds import SolvedFolds
 
-    solved = SolvedFolds(split, config, features, spec)
-    if solved.plain is not None:
-        plain |= _start_of(solved.plain, split)
-    all_rows = solved.solve_all
+        solved = SolvedFolds(split, config, features, spec)
+        if solved.plain is not None:
+            plain |= _start_of(solved.plain, split)
+        train, train_all = solved.solve, solved.solve_all
+        extras = Extras(cut, lambda run_id: contributions(split, features, run_id))
     return train_folds(
-        StageJob("stage1", config, split, chosen, spec, solved.solve, tags, facts, all_rows, terse=terse, resume=resume)
+        StageJob(
+            "stage1",
+            config,
+            split,
+            chosen,
+            spec,
+            train,
+            tags,
+            facts,
+            train_all,
+            terse=terse,
+            resume=resume,
+            report=report,
+            extras=extras,
+        )
     )
 
 

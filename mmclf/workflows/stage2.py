@@ -29,6 +29,7 @@ def stage2(
     fold: int | None = None,
     stage1_run: str | None = None,
     resume: bool = True,
+    report: bool = True,
 ) -> StageRun:
     """Fine-tune every fold from its stage-1 best. Under torchrun each process calls it.
 
@@ -41,6 +42,7 @@ def stage2(
         stage1_run: id of the run to start from; None for the newest one that has the same rows in the same folds, the
             same backbone and the same head.
         resume: go on with a run of just this work whose process was killed; False starts anew.
+        report: make the report of the run, `report.html`, once its figures are recorded.
 
     Returns:
         The run, with its figures and its out-of-fold probabilities; without figures in a process that isn't the first.
@@ -59,7 +61,7 @@ def stage2(
         candidates = _find_candidates(world, stage1_run)
         if split is None:
             split = _read_like(candidates, table, images, settings, fold)
-        return _train(settings, world, split, fold, candidates, resume=resume)
+        return _train(settings, world, split, fold, candidates, resume=resume, report=report)
 
 
 def _read(table: "TableLike", images: str | Path, config: Config, fold: int | None) -> "Split":
@@ -100,7 +102,14 @@ def _read_like(
 
 
 def _train(
-    config: Config, world: "World", split: "Split", fold: int | None, candidates: "Candidates", *, resume: bool
+    config: Config,
+    world: "World",
+    split: "Split",
+    fold: int | None,
+    candidates: "Candidates",
+    *,
+    resume: bool,
+    report: bool,
 ) -> StageRun:
     """The work of one process."""
     from ..model.checkpoint import build_head, load_head
@@ -113,6 +122,7 @@ def _train(
     from ..training.fold_task import FoldTask
     from ..training.loaders import tower_loaders
     from .fold_training import StageJob, train_folds
+    from .report import Extras
     from .tables import choose_folds, say_truncated
 
     client, chosen = runs.connect(), choose_folds(split, fold)
@@ -142,7 +152,7 @@ def _train(
     fresh = [backbone]  # the one that is loaded already serves the first fold
     del backbone  # the fold alone holds it, so that its memory is free for the next one
 
-    def train(number: int, states: "FoldStates", report: "Report") -> "FoldOutcome":
+    def train(number: int, states: "FoldStates", on_epoch: "Report") -> "FoldOutcome":
         towers = fresh.pop() if fresh else load()
         if config.train.grad_checkpointing:
             towers.checkpoint_gradients()
@@ -153,7 +163,7 @@ def _train(
         model = Classifier(towers, head, precision, clip_trainable=True)
         loaders = tower_loaders(split, number, config, spec, tokens, device=device, world=world)
         task = FoldTask("stage2", number, config, model, *loaders, device, world=world)
-        return train_fold(task, split, spec, states, report)
+        return train_fold(task, split, spec, states, on_epoch)
 
     tags = {
         Tag.PRECISION: precision.name,
@@ -175,5 +185,7 @@ def _train(
             world=world,
             resume=resume,
             checkpoint_bytes=checkpoint_bytes,
+            report=report,
+            extras=Extras(tokens.is_truncated.numpy()),
         )
     )

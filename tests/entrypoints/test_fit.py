@@ -17,6 +17,7 @@ from mmclf.evaluation.probabilities import read_table
 from mmclf.records.fusion import FusionMeta
 from mmclf.records.runs import artifact_path
 from mmclf.workflows import plan
+from tests.reporting.pages import Page
 from tests.serving import matrix
 from tests.stages import Project, call
 from tests.stores import mlflow_store
@@ -38,7 +39,7 @@ def shared(tree) -> str:
 
 @pytest.fixture(scope="module")
 def fitted(project, shared) -> tuple[dict, str]:
-    return call(fit, *project.train, "--overrides", shared)
+    return call(fit, *project.train, "--overrides", shared, "--report", "true")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,22 @@ def test_the_stages_are_runs_below_its_own(fitted, runs):
     assert set(heads) == {"kernel", "mlp"}
     assert heads["mlp"].data.params["cfg/train.batch_size"] == "32"
     assert {run.data.params["cfg/data.multi_image_mode"] for run in heads.values()} == {"mean_pool"}
+
+
+def test_the_fusion_alone_has_a_report(project, fitted, runs):
+    have = {
+        run.info.run_id
+        for run in runs
+        if "report.html" in {artifact.path for artifact in project.client.list_artifacts(run.info.run_id)}
+    }
+    (fusion,) = [run for run in runs if run.data.tags.get("stage") == "fusion"]
+    assert have == {fusion.info.run_id}
+    page = Page(artifact_path(fusion, "report.html").read_text(encoding="utf-8"))
+    assert page.problems == []
+    assert page.all("img")
+    (parent,) = [run for run in runs if run.data.tags.get("stage") == "fit"]
+    address = f"runs/{fusion.info.run_id}/artifacts/report.html) of the fusion"
+    assert address in parent.data.tags["mlflow.note.content"]
 
 
 def test_the_fusion_is_of_its_members(fitted, runs):

@@ -6,6 +6,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -113,7 +114,8 @@ def test_the_best_run_becomes_the_champion_with_its_card(store, champion):
         *(f"| {name}&emsp; | {count}&emsp; |" for name, count in classes.items()),
     ):
         assert said in card
-    assert "](" not in card
+    report = f"#/experiments/{run.info.experiment_id}/runs/{store.good}/artifacts/report.html"
+    assert re.findall(r"\]\((.*?)\)", card) == [report]
     assert str(store.folder) not in card
 
 

@@ -1,0 +1,44 @@
+"""The report of a run in MLflow: artifacts, and the line of the description that leads to it."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from .vocabulary import Artifact, Tag
+
+if TYPE_CHECKING:
+    from ..reporting.report import Report
+
+
+def log_report(run_id: str, report: "Report") -> None:
+    """Store the page and its files, in place of former ones, and name it at the end of the run's description.
+
+    Tables are CSV files, which the UI shows as tables: `mlflow.log_table` would add the rows to those of a former
+    report, where folds of one run are trained by several processes.
+    """
+    with tempfile.TemporaryDirectory(prefix="mmclf-") as folder:
+        report.write(Path(folder))
+        mlflow.log_artifacts(folder, run_id=run_id)
+    client = MlflowClient()
+    run = client.get_run(run_id)
+    note = run.data.tags.get(Tag.NOTE, "")
+    client.set_tag(run_id, str(Tag.NOTE), f"{note}\n\n{report_line(_address(run))}")
+
+
+def report_line(address: str) -> str:
+    """Markdown that leads to a report: where it lies, and a link."""
+    return f"Artifacts → [{Artifact.REPORT}]({address})"
+
+
+def find_report(client: MlflowClient, run: Run) -> str:
+    """The address of a run's report in MLflow's UI, from the UI's root; "" where it has none."""
+    names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    return _address(run) if Artifact.REPORT in names else ""
+
+
+def _address(run: Run) -> str:
+    return f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{Artifact.REPORT}"
