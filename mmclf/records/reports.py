@@ -1,13 +1,12 @@
 """The report of a run in MLflow: artifacts, and the line of the description that leads to it."""
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from ..store.scratch import scratch_folder
 from .vocabulary import Artifact, Tag
 
 if TYPE_CHECKING:
@@ -20,9 +19,9 @@ def log_report(run_id: str, report: "Report") -> None:
     Tables are CSV files, which the UI shows as tables: `mlflow.log_table` would add the rows to those of a former
     report, where folds of one run are trained by several processes.
     """
-    with tempfile.TemporaryDirectory(prefix="mmclf-") as folder:
-        report.write(Path(folder))
-        mlflow.log_artifacts(folder, run_id=run_id)
+    with scratch_folder() as folder:
+        report.write(folder)
+        mlflow.log_artifacts(str(folder), run_id=run_id)
     client = MlflowClient()
     run = client.get_run(run_id)
     note = run.data.tags.get(Tag.NOTE, "")
