@@ -98,19 +98,8 @@ def train_folds(job: StageJob) -> StageRun:
         if record:
             _warn_of_space(job, scratch, record.run_id)
         for fold in job.chosen:
-            if fold in finished:
-                continue
-            here = scratch / f"fold-{fold}"
-            states = FoldStates(here if place else None, here / "checkpoint", job.config.train.save_minutes)
-            with record.fold(fold) if record else contextlib.nullcontext() as fold_record:
-                outcome = job.train(fold, states, _reporter(job, fold_record))
-                if fold_record:
-                    if job.terse:
-                        _say_fold(job.stage, fold_record)
-                    fold_record.finish(states.checkpoint, outcome.table, outcome.unreadable)
-            if record:
-                shutil.rmtree(here)  # the run has it now
-            unreadable.update(outcome.unreadable)
+            if fold not in finished:
+                unreadable.update(_train_fold(job, fold, scratch / f"fold-{fold}", record, keep=place is not None))
         if record and job.train_all and list(job.chosen) == job.split.numbers and not record.has_all_rows:
             say(f"{job.stage}: once more with all {len(job.split.catalog):,} rows, which is what is served")
             with record.all_rows(scratch / ALL_ROWS):
@@ -128,6 +117,30 @@ def train_folds(job: StageJob) -> StageRun:
         shutil.rmtree(place, ignore_errors=True)
     say(f"{job.stage}: {_reached(figures)} in {clock(figures['seconds'])}")
     return StageRun(record.run_id, figures)
+
+
+def _train_fold(
+    job: StageJob, fold: int, folder: Path, record: tracking.StageRecord | None, *, keep: bool
+) -> Sequence[str]:
+    """Train a fold and record it; returns a sentence for each unreadable picture.
+
+    Args:
+        job: see there.
+        fold: number of it.
+        folder: of its checkpoint and states.
+        record: of the run; None in a process that doesn't record.
+        keep: states are kept.
+    """
+    states = FoldStates(folder if keep else None, folder / "checkpoint", job.config.train.save_minutes)
+    with record.fold(fold) if record else contextlib.nullcontext() as fold_record:
+        outcome = job.train(fold, states, _reporter(job, fold_record))
+        if fold_record:
+            if job.terse:
+                _say_fold(job.stage, fold_record)
+            fold_record.finish(states.checkpoint, outcome.table, outcome.unreadable)
+    if record:
+        shutil.rmtree(folder)  # the run has it now
+    return outcome.unreadable
 
 
 def _work_of(job: StageJob) -> Work:
