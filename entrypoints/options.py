@@ -2,6 +2,7 @@
 
 from mmclf.errors import ConfigError
 
+MOST = 10**9
 HELP = {
     "csv": "the table: a CSV with a header and an id column",
     "images": "the folder of pictures, named <id>.jpg or <id>_1.jpg",
@@ -45,7 +46,7 @@ def parse_fold(name: str, text: str) -> int | None:
     """
     if text == "all":
         return None
-    if not text.isdecimal():
+    if not _is_count(text):
         raise ConfigError(f"--{name}: found {text!r}; give `all` or the number of a fold")
     return int(text)
 
@@ -65,11 +66,16 @@ def parse_count(name: str, text: str, *, least: int = 1) -> int:
     """A number.
 
     Raises:
-        ConfigError: it isn't, or less than `least`.
+        ConfigError: it isn't, or less than `least`, or more than a thousand million.
     """
-    if not text.isdecimal() or int(text) < least:
+    if not _is_count(text) or int(text) < least:
         raise ConfigError(f"--{name}: found {text!r}; give a number of {least} or more")
     return int(text)
+
+
+def _is_count(text: str) -> bool:
+    # Python refuses to read numbers of thousands of digits
+    return text.isdecimal() and len(text) <= len(str(MOST)) and int(text) <= MOST
 
 
 def parse_duration(name: str, text: str) -> float | None:

@@ -12,7 +12,10 @@ from pydantic import ValidationError
 
 from ..errors import ConfigError
 from .schema import Config, flatten, known_keys
-from .yaml_text import parse_yaml
+from .yaml_text import TOO_DEEP, parse_yaml
+
+# mistakes that are listed, and characters that are shown of what was found
+MOST_MISTAKES, MOST_SHOWN = 20, 80
 
 
 def build_config(
@@ -23,7 +26,10 @@ def build_config(
     Raises:
         ConfigError: naming the key, what was found there and what may stand there.
     """
-    tree = copy.deepcopy(tree)  # the caller's stays as it was
+    try:
+        tree = copy.deepcopy(tree)  # the caller's stays as it was
+    except RecursionError:
+        raise ConfigError(f"{source}: {TOO_DEEP}") from None
     changed = set()
     for key, value in parse_overrides(overrides).items():
         *parents, last = key.split(".")
@@ -44,7 +50,8 @@ def build_config(
         return Config.model_validate_json(document)
     except ValidationError as error:
         lines = []
-        for issue in error.errors():
+        issues = error.errors()
+        for issue in issues[:MOST_MISTAKES]:
             key = ".".join(str(part) for part in issue["loc"])
             place = (
                 "overrides"
@@ -52,6 +59,8 @@ def build_config(
                 else source
             )
             lines.append(f"{place}: {_explain(key, issue)}")
+        if len(issues) > MOST_MISTAKES:
+            lines.append(f"{source}: {len(issues) - MOST_MISTAKES:,} more")
         raise ConfigError("\n".join(lines)) from None
 
 
@@ -66,12 +75,12 @@ def parse_overrides(text: str | Mapping[str, Any]) -> dict[str, Any]:
     try:
         parts = shlex.split(text or "")
     except ValueError as error:
-        raise ConfigError(f"overrides: {text!r}: {error}; close the quote") from None
+        raise ConfigError(f"overrides: {_short(text)}: {error}; close the quote") from None
     found: dict[str, Any] = {}
     for part in parts:
         key, separator, value = part.partition("=")
         if not separator or not all(key.split(".")):
-            raise ConfigError(f'overrides: {part!r} is not key=value; write for example "train.epochs=3"')
+            raise ConfigError(f'overrides: {_short(part)} is not key=value; write for example "train.epochs=3"')
         if key in found:
             raise ConfigError(f"overrides: {key} is given twice")
         try:
@@ -82,7 +91,7 @@ def parse_overrides(text: str | Mapping[str, Any]) -> dict[str, Any]:
                 if value[:1] in ("[", "{")
                 else "a text that YAML reads otherwise needs '\"...\"'"
             )
-            raise ConfigError(f"overrides: {key}: {value!r} is not a YAML value; {hint}") from None
+            raise ConfigError(f"overrides: {key}: {_short(value)} is not a YAML value; {hint}") from None
     return found
 
 
@@ -90,12 +99,15 @@ def _override_keys(given: Mapping[str, Any]) -> dict[str, Any]:
     for key in given:
         if not isinstance(key, str) or not all(key.split(".")):
             raise ConfigError(f'overrides: {key!r} is not a key; write for example {{"train.epochs": 3}}')
-    return dict(flatten(dict(given)))
+    try:
+        return dict(flatten(dict(given)))
+    except RecursionError:
+        raise ConfigError(f"overrides: {TOO_DEEP}") from None
 
 
 def _explain(key: str, issue: Any) -> str:
     """One pydantic error as a sentence about the key."""
-    kind, found = issue["type"], issue["input"]
+    kind, found, key = issue["type"], issue["input"], _short(key, plain=True)
     if kind == "extra_forbidden":
         known = known_keys()
         parent, _, name = key.rpartition(".")
@@ -108,6 +120,14 @@ def _explain(key: str, issue: Any) -> str:
     if kind == "missing":
         return f"{key}: missing; configs/stage1.yaml and configs/stage2.yaml show a value"
     if kind == "model_type":
-        return f"{key or 'the file'}: found {found!r} ({type(found).__name__}), but it should be a section of keys"
+        return (
+            f"{key or 'the file'}: found {_short(found)} ({type(found).__name__}), but it should be a section of keys"
+        )
     message = (issue["msg"][0].lower() + issue["msg"][1:]).replace("a valid array", "a list")
-    return f"{key}: found {found!r} ({type(found).__name__}), but {message.replace('input should', 'it should')}"
+    return f"{key}: found {_short(found)} ({type(found).__name__}), but {message.replace('input should', 'it should')}"
+
+
+def _short(found: Any, *, plain: bool = False) -> str:
+    """What was found, as a text without quotes if `plain`; cut where it is long."""
+    text = found if plain else repr(found)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."

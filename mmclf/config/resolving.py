@@ -34,15 +34,27 @@ def name_of(config: ConfigLike) -> str:
 
 
 def absolute_paths(config: Config) -> Config:
-    """The configuration with the paths in `model.name`, `data.groups_csv` and `data.classes_csv` made absolute."""
+    """The configuration with the paths in `model.name`, `data.groups_csv` and `data.classes_csv` made absolute.
+
+    Raises:
+        ConfigError: one can't be the name of a file.
+    """
     model, data = config.model, config.data
     if model.name.startswith(LOCAL_DIR):
-        path = Path(model.name.removeprefix(LOCAL_DIR)).expanduser().resolve()
+        path = _absolute("model.name", model.name.removeprefix(LOCAL_DIR))
         model = model.model_copy(update={"name": f"{LOCAL_DIR}{path}"})
     for key in ("groups_csv", "classes_csv"):
         if (path_there := getattr(data, key)) is not None:
-            data = data.model_copy(update={key: str(Path(path_there).expanduser().resolve())})
+            data = data.model_copy(update={key: _absolute(f"data.{key}", path_there)})
     return config.model_copy(update={"model": model, "data": data})
+
+
+def _absolute(key: str, path: str) -> str:
+    try:
+        return str(Path(path).expanduser().resolve())
+    # a NUL; a name that is too long; a user that isn't there, a circle of links
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ConfigError(f"{key}: {path!r} can't be the name of a file: {error}") from None
 
 
 def changed_config(trained: Config, overrides: Overrides = "", config: ConfigLike = "") -> Config:
@@ -104,4 +116,7 @@ def _as_tree(config: ConfigLike) -> dict[str, Any]:
         return dict(config)
     path = Path(config)
     shipped = Path(__file__).resolve().parents[2] / path
-    return read_yaml(shipped if not path.exists() and shipped.is_file() else path)
+    try:
+        return read_yaml(shipped if not path.exists() and shipped.is_file() else path)
+    except OSError as error:  # of a name that is too long
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None

@@ -22,7 +22,12 @@ from .yaml_text import Dumper
 # of `model.name`: a folder, and a repository of the hub
 LOCAL_DIR, HF_HUB = "local-dir:", "hf-hub:"
 
-Count = Annotated[int, Field(ge=1)]
+# the upper bounds of all keys lie where no use is known and memory or time would run out: a slip of the pen is told
+# before anything is read
+Count = Annotated[int, Field(ge=1, le=10_000)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+ImageSize = Annotated[int, Field(ge=16, le=2048)]
+MOST_FOLDS = 100
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 # of image features, of text features, of those of the first text column alone, of image and text at once, of the
@@ -87,7 +92,7 @@ class DataConfig(Section):
     # None: `categories`, else `label`
     label_col: str | None = None
     # None: `title` and `description` (those that exist), else `text`
-    text_cols: list[str] | None = None
+    text_cols: Annotated[list[str], Field(max_length=100)] | None = None
     # a column that wins over the stratified split, where the table has it
     fold_col: str = "fold"
     # rows of one group never lie on both sides of a fold: a column, or a CSV of `id,group`
@@ -95,7 +100,7 @@ class DataConfig(Section):
     groups_csv: str | None = None
     # a CSV of `label,name`: what a class is called in a sentence; a label that no row has adds a class
     classes_csv: Annotated[str | None, OfHead("zero-shot")] = None
-    img_size: Annotated[int, Field(ge=16, le=2048)] = 224
+    img_size: ImageSize = 224
     max_len: Annotated[int, Field(ge=3, le=8192)] = 77
     multi_image_mode: Literal["first", "random", "mean_pool"] = "first"
     on_bad_image: Literal["placeholder", "error"] = "placeholder"
@@ -114,13 +119,16 @@ class ModelConfig(Section):
     # mlp: the report's, trained by steps; kernel: solved, on features and on the words and characters of the text;
     # zero-shot: the classes' names as aligned towers read them
     head: Annotated[Literal["mlp", "kernel", "zero-shot"], Only("stage1", "frozen features")] = "mlp"
-    hidden_dim: Annotated[Count, STEPPED] = 512
+    hidden_dim: Annotated[int, Field(ge=1, le=65_536), STEPPED] = 512
     dropout: Annotated[Share, STEPPED] = 0.1
     # what a kernel head compares products by
-    kernels: Annotated[Annotated[list[KernelName], Field(min_length=1)], OfHead("kernel")] = list(KERNELS)
+    kernels: Annotated[Annotated[list[KernelName], Field(min_length=1, max_length=len(KERNELS))], OfHead("kernel")] = (
+        list(KERNELS)
+    )
     # sentences that a class's name is put into; its text is the mean of them
     templates: Annotated[
-        Annotated[list[Annotated[str, AfterValidator(_check_template)]], Field(min_length=1)], OfHead("zero-shot")
+        Annotated[list[Annotated[str, AfterValidator(_check_template)]], Field(min_length=1, max_length=1000)],
+        OfHead("zero-shot"),
     ] = ["a photo of a {}", "a product photo of {}", "{}"]
     clip_trainable: bool
 
@@ -137,14 +145,14 @@ class TrainConfig(Section):
     """The optimisation of one fold, and how the folds are cut."""
 
     epochs: Annotated[Count, OfHead("mlp", otherwise=1)]
-    batch_size: Annotated[Count, OfHead("mlp", otherwise=1)]
+    batch_size: Annotated[BatchSize, OfHead("mlp", otherwise=1)]
     lrs: LearningRates
     weight_decay: Annotated[Rate, STEPPED] = 0.01
     warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0), STEPPED] = 0.0
     label_smoothing: Annotated[Share, STEPPED] = 0.0
     grad_accum: Annotated[Count, STEPPED] = 1
     # epochs without a better validation; None: all epochs, so that the rates fall to the end
-    early_stop_patience: Annotated[Annotated[int, Field(ge=1)] | None, STEPPED] = 2
+    early_stop_patience: Annotated[Count | None, STEPPED] = 2
     # validated and kept is a moving average of the weights with this decay
     ema: Annotated[Annotated[float, Field(gt=0.0, lt=1.0)] | None, STEPPED] = None
     # random crops of each picture that the epochs take in turn. None: as many as epochs; 0: the eval view
@@ -161,18 +169,18 @@ class TrainConfig(Section):
     # between two states of a training within an epoch, from which it goes on after a kill; between epochs it keeps one
     # whenever more than seconds would be lost
     save_minutes: Annotated[Annotated[float, Field(ge=0.0, le=1e6)], STEPPED] = 10.0
-    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    folds: Annotated[int, Field(ge=2, le=MOST_FOLDS)] = 5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
 
 
 class InferConfig(Section):
     """How checkpoints are applied to new rows."""
 
-    batch_size: Count = 64
+    batch_size: BatchSize = 64
     # mean with the horizontal flip
     tta: bool = True
     # mean over these sizes of the pictures; None: data.img_size alone
-    img_sizes: Annotated[list[Annotated[int, Field(ge=16, le=2048)]], Field(min_length=1)] | None = None
+    img_sizes: Annotated[list[ImageSize], Field(min_length=1, max_length=16)] | None = None
 
 
 class Config(Section):

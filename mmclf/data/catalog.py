@@ -6,7 +6,6 @@ Ids are strings from first to last: `007` stays `007`.
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from ..config import DataConfig
-from ..errors import PictureError, TableError
+from ..errors import PictureError
 from .class_names import read_class_names
+from .columns import choose_text_columns, id_warnings, read_folds, read_groups, read_ids
+from .csv_records import record_warnings
+from .labels import label_warnings, read_labels
 from .picture_matching import in_order, is_picture, normal_form, possible_owners
 from .rows import Rows
-from .table import Table, TableLike, local_path, open_table
-
-# what pandas.read_csv reads as missing by default (its documented list); in texts only: "NA" is a fine id
-MISSING = frozenset(
-    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"}
-    | {"NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
-)
+from .table import MISSING, TableLike, local_path, open_table
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,7 @@ class Catalog:
         groups: group of each row, None without groups. A row without a group is a group of its own.
         given_folds: int64 array of the fold column, None where the table has no such column.
         class_names: what labels are called in a sentence, those that no row has included; see `data.classes_csv`.
+        warnings: sentences about what can be used but not quite trusted.
     """
 
     rows: Rows
@@ -54,6 +51,7 @@ class Catalog:
     groups: list[str] | None = None
     given_folds: np.ndarray | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -131,19 +129,26 @@ def read_catalog(table: TableLike, images: str | Path, config: DataConfig, *, tr
     opened = open_table(table)
     root = local_path(images, "--images")
     ids = read_ids(opened, config.id_col)
-    text_cols = _text_columns(opened, config.text_cols)
-    fields = [opened.frame[column].tolist() for column in text_cols]
     label_col, labels, groups, given_folds = None, None, None, None
     class_names: dict[str, str] = {}
+    warnings: list[str] = []
     if training:
         class_names = read_class_names(config)
-        label_col, labels = _read_labels(opened, config.label_col)
-        groups = _read_groups(opened, ids, config)
-        given_folds = _read_folds(opened, config.fold_col)
+        label_col, labels = read_labels(opened, config.label_col)
+    text_cols = choose_text_columns(opened, config.text_cols, label_col)
+    fields = [opened.frame[column].tolist() for column in text_cols]
+    if label_col is not None and labels is not None:
+        groups, of_groups = read_groups(opened, ids, config)
+        given_folds = read_folds(opened, config.fold_col)
+        texts_by_column = dict(zip(text_cols, fields, strict=True))
+        warnings += [*label_warnings(opened.name, label_col, labels, texts_by_column, class_names), *of_groups]
     texts = [join_text(row) for row in zip(*fields, strict=True)] if fields else [""] * len(ids)
     titles = [join_text([field]) for field in fields[0]] if len(fields) > 1 else None
+    pictures = match_pictures(root, ids)
+    warnings += id_warnings(opened.name, ids, pictures)
+    warnings += record_warnings(opened, config.id_col, ids, label_col, labels)
     return Catalog(
-        rows=Rows(ids, texts, match_pictures(root, ids), root, titles),
+        rows=Rows(ids, texts, pictures, root, titles),
         name=opened.name,
         table_path=opened.path,
         id_col=config.id_col,
@@ -153,6 +158,7 @@ def read_catalog(table: TableLike, images: str | Path, config: DataConfig, *, tr
         groups=groups,
         given_folds=given_folds,
         class_names=class_names,
+        warnings=tuple(warnings),
     )
 
 
@@ -207,86 +213,3 @@ def digest_rows(rows: Iterator[str]) -> str:
     for row in sorted(rows):
         digest.update(row.encode("utf-8", "surrogatepass") + b"\x1e")
     return digest.hexdigest()[:16]
-
-
-def read_ids(table: Table, id_col: str) -> list[str]:
-    """The ids of a table, unique and not empty.
-
-    Raises:
-        TableError: they aren't, or there is no such column.
-    """
-    if id_col not in table.frame.columns:
-        raise TableError(f"{table.name}: no id column {id_col!r}; name it by data.id_col (columns: {table.listed()})")
-    ids = [str(value) for value in table.frame[id_col]]
-    row_of: dict[str, int] = {}
-    for row, value in enumerate(ids, start=1):
-        if not value.strip():
-            raise TableError(f"{table.name}: row {row}: column {id_col!r} is empty; every row needs an id")
-        if value in row_of:
-            raise TableError(
-                f"{table.name}: rows {row_of[value]} and {row} have the same id {value!r} "
-                f"({len(ids) - len(set(ids)):,} rows repeat an id); ids must be unique"
-            )
-        row_of[value] = row
-    return ids
-
-
-def _text_columns(table: Table, wanted: list[str] | None) -> tuple[str, ...]:
-    if wanted is None:
-        usual = [name for name in ("title", "description") if name in table.frame.columns]
-        return tuple(usual or [name for name in ("text",) if name in table.frame.columns])
-    for name in wanted:
-        table.column(name, "data.text_cols")
-    return tuple(wanted)
-
-
-def _read_labels(table: Table, wanted: str | None) -> tuple[str, list[str]]:
-    name = wanted or next((c for c in ("categories", "label") if c in table.frame.columns), None)
-    if name is None:
-        raise TableError(
-            f"{table.name}: no label column 'categories' or 'label' to train on; name it by data.label_col "
-            f"(columns: {table.listed()})"
-        )
-    labels = [label.strip() for label in table.column(name, "data.label_col")]
-    empty = [row for row, label in enumerate(labels, start=1) if not label]
-    if empty:
-        raise TableError(
-            f"{table.name}: row {empty[0]}: column {name!r} is empty ({len(empty):,} such rows); "
-            "label these rows or leave them out"
-        )
-    if len(set(labels)) < 2:
-        raise TableError(
-            f"{table.name}: column {name!r} holds only {labels[0]!r}; a classifier needs two classes or more"
-        )
-    return name, labels
-
-
-def _read_groups(table: Table, ids: list[str], config: DataConfig) -> list[str] | None:
-    if config.group_col is not None and config.groups_csv is not None:
-        raise TableError("data.group_col and data.groups_csv are both set; set one of them")
-    if config.group_col is not None:
-        groups = table.column(config.group_col, "data.group_col")
-    elif config.groups_csv is not None:
-        other = open_table(config.groups_csv, "data.groups_csv")
-        keys = read_ids(other, config.id_col)
-        of = dict(zip(keys, other.column("group", "data.groups_csv"), strict=True))
-        if not any(i in of for i in ids):
-            raise TableError(
-                f"{other.name}: holds no id of {table.name} (its first is {keys[0]!r}, the table's {ids[0]!r})"
-            )
-        groups = [of.get(i, "") for i in ids]
-    else:
-        return None
-    # the separator keeps a lone row's id apart from a group of the same name
-    return [group.strip() or f"\x1f{i}" for i, group in zip(ids, groups, strict=True)]
-
-
-def _read_folds(table: Table, fold_col: str) -> np.ndarray | None:
-    if fold_col not in table.frame.columns:
-        return None
-    for row, value in enumerate(table.frame[fold_col], start=1):
-        if not re.fullmatch(r"\s*\d{1,9}(\.0+)?\s*", str(value)):
-            raise TableError(
-                f"{table.name}: row {row}: column {fold_col!r}: {value!r} is not a fold number (0, 1, 2, ...)"
-            )
-    return np.array([int(float(value)) for value in table.frame[fold_col]], dtype=np.int64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..config import MOST_FOLDS
 from ..errors import FoldError
 from .catalog import Catalog, digest_rows
 
@@ -55,7 +56,8 @@ def assign_folds(catalog: Catalog, count: int, seed: int) -> np.ndarray:
 
     Raises:
         FoldError: a class has fewer rows than there are folds, there are fewer groups than folds, or a given
-            fold column has fewer than two folds or leaves a class without training rows in one of them.
+            fold column has fewer than two folds or more than a hundred, or leaves a class without training rows in one
+            of them.
     """
     labels = list(catalog.labels or ())
     if catalog.given_folds is not None:
@@ -105,15 +107,17 @@ def split_digest(ids: Sequence[str], labels: Sequence[str], folds: np.ndarray) -
 def fold_warnings(catalog: Catalog, folds: np.ndarray) -> list[str]:
     """Sentences about a split that can be trained on but not quite trusted."""
     found = []
-    labels = np.array(catalog.labels or (), dtype=object)
-    numbers = np.unique(folds)
-    unseen = [name for name in catalog.classes if len(np.unique(folds[labels == name])) == 1]
+    folds_of: dict[str, set[int]] = {name: set() for name in catalog.classes}
+    for label, fold in zip(catalog.labels or (), folds.tolist(), strict=True):
+        folds_of[label].add(fold)
+    unseen = [name for name, numbers in folds_of.items() if len(numbers) == 1]
     if unseen:
         found.append(
             f"{len(unseen)} classes lie in one fold only (each is one group): {', '.join(map(repr, unseen[:5]))}; "
             "that fold's model never sees them in training"
         )
-    sparse = [n for n in numbers if len(set(labels[folds == n])) < len(set(labels))]
+    labelled = [numbers for numbers in folds_of.values() if numbers]
+    sparse = [number for number in np.unique(folds) if any(number not in numbers for numbers in labelled)]
     if sparse:
         found.append(
             f"folds {', '.join(map(str, sparse))} validate without a row of some classes; their top-1 isn't "
@@ -132,6 +136,11 @@ def _check_given(catalog: Catalog, folds: np.ndarray, labels: list[str]) -> None
     if len(numbers) < 2:
         raise FoldError(
             f"{catalog.name}: its fold column holds only fold {numbers[0]}; cross-validation needs two or more "
+            "(another data.fold_col has the folds drawn)"
+        )
+    if len(numbers) > MOST_FOLDS:
+        raise FoldError(
+            f"{catalog.name}: its fold column holds {len(numbers):,} folds, and each is a model; {MOST_FOLDS} at most "
             "(another data.fold_col has the folds drawn)"
         )
     names = np.array(labels, dtype=object)

@@ -1,12 +1,26 @@
 """Tables as they are given: a CSV or a data frame, with every cell as a string."""
 
+import csv
 import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 import pandas as pd
 
 from ..errors import TableError
+
+# what pandas.read_csv reads as missing by default (its documented list)
+MISSING = frozenset(
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"}
+    | {"NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+# those of a spreadsheet; each costs pandas 0.3 ms, whatever it holds
+MOST_COLUMNS = 16_384
+LINES_AT_A_TIME = 10_000
+ENCODING = "utf-8-sig"
 
 
 @dataclass(frozen=True)
@@ -37,8 +51,17 @@ class Table:
         """The names of its columns, for messages."""
         return ", ".join(map(repr, self.frame.columns))
 
+    def has_line_breaks(self) -> bool:
+        """Whether a cell goes on over several lines."""
+        return any(bool(self.frame.iloc[:, n].str.contains("[\n\r]").any()) for n in range(self.frame.shape[1]))
+
 
 TableLike = str | Path | pd.DataFrame | Table
+
+
+def first_few(texts: Sequence[str]) -> str:
+    """The first of many, for messages."""
+    return ", ".join(map(repr, texts[:3])) + (", ..." if len(texts) > 3 else "")
 
 
 def open_table(table: TableLike, key: str = "--csv") -> Table:
@@ -57,7 +80,8 @@ def open_table(table: TableLike, key: str = "--csv") -> Table:
     if isinstance(table, pd.DataFrame):
         return Table("data frame", None, _as_strings(table))
     path = local_path(table, key)
-    return Table(str(path), path, _read_csv(path, key))
+    _check_file(path, key)
+    return Table(str(path), path, _read_csv(path))
 
 
 def local_path(address: str | Path, key: str) -> Path:
@@ -73,18 +97,51 @@ def local_path(address: str | Path, key: str) -> Path:
     return Path(address)
 
 
-def _read_csv(path: Path, key: str) -> pd.DataFrame:
-    """A CSV with all columns as strings, an absent field as `""`."""
+def physical_lines(path: Path) -> Iterator[str]:
+    """The lines of a CSV without their ends, each up to its first NUL.
+
+    Raises:
+        Exception: what pandas and each decompressor raise.
+    """
+    # pandas knows the decompressors
+    with pd.read_csv(
+        path,
+        sep="\0",  # no text has it, and what comes after it is dropped
+        quoting=csv.QUOTE_NONE,
+        header=None,
+        names=["line"],
+        usecols=[0],
+        skip_blank_lines=False,
+        dtype=str,
+        keep_default_na=False,
+        encoding=ENCODING,
+        chunksize=LINES_AT_A_TIME,
+    ) as chunks:
+        for chunk in chunks:
+            yield from chunk["line"].fillna("")
+
+
+def _check_file(path: Path, key: str) -> None:
+    """A file that can be read from its beginning as often as needed; opening a pipe would wait for its writer."""
     try:
-        header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        names = header.iloc[0].tolist()
-        if len(names) == 1 and re.search(r"[;\t|]", names[0]):
-            raise TableError(f"{path}: its columns are not separated by commas: the header is {names[0]!r}")
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except TableError:
-        raise
+        mode = path.stat().st_mode
     except FileNotFoundError:
         raise TableError(f"{path}: no such file; give the table as {key}") from None
+    except (OSError, ValueError) as error:
+        raise TableError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
+    if S_ISDIR(mode):
+        raise TableError(f"{path}: is a folder; give a CSV as {key}")
+    if not S_ISREG(mode):
+        raise TableError(f"{path}: is a pipe or a device, not a file; save the table as a file and give that as {key}")
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A CSV with all columns as strings, an absent field as `""`."""
+    try:
+        names = _header(path)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=ENCODING)
+    except TableError:
+        raise
     except pd.errors.EmptyDataError:
         raise TableError(
             f"{path}: is empty; the first line names the columns, for example id,title,description"
@@ -106,23 +163,49 @@ def _read_csv(path: Path, key: str) -> pd.DataFrame:
     # pandas takes surplus leading fields of every row for an index
     if not isinstance(table.index, pd.RangeIndex):
         raise TableError(f"{path}: its rows have more fields than its header has columns ({', '.join(table.columns)})")
-    # `id, title` means `id,title`
-    names = [name.strip() for name in names]
+    if len(names) != len(table.columns):
+        raise TableError(f"{path}: its header can't be read: is it one line of names, without control characters?")
     # pandas renames a repeated column without a word
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise TableError(f"{path}: column {twice[0]!r} stands twice in the header; rename one of them")
+    if (twice := _repeated(names)) is not None:
+        raise TableError(f"{path}: column {twice!r} stands twice in the header; rename one of them")
     table.columns = pd.Index(names)
     return table.fillna("")
+
+
+def _header(path: Path) -> list[str]:
+    """The names of the columns; `id, title` means `id,title`.
+
+    Raises:
+        TableError: there are too many, or they are separated by something else.
+    """
+    lines = (f"{line}\n" for line in physical_lines(path))
+    try:
+        names = next((names for names in csv.reader(lines) if len(names) > 1 or "".join(names).strip()), None)
+    except csv.Error as error:
+        raise TableError(f"{path}: its header can't be read: {error}; the first line names the columns") from None
+    if names is None:
+        raise pd.errors.EmptyDataError
+    if len(names) > MOST_COLUMNS:
+        raise TableError(
+            f"{path}: has {len(names):,} columns, and {MOST_COLUMNS:,} at most are read; leave out those that are "
+            "neither id, texts nor label"
+        )
+    if len(names) == 1 and re.search(r"[;\t|]", names[0]):
+        raise TableError(f"{path}: its columns are not separated by commas: the header is {names[0]!r}")
+    return [name.strip() for name in names]
+
+
+def _repeated(names: Sequence[str]) -> str | None:
+    """The first name, in their order, that stands there twice."""
+    return min((name for name, count in Counter(names).items() if count > 1), default=None)
 
 
 def _as_strings(frame: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         raise TableError("data frame: has no rows" if len(frame.columns) else "data frame: is empty")
     names = [str(name).strip() for name in frame.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise TableError(f"data frame: column {twice[0]!r} stands twice; rename one of them")
+    if (twice := _repeated(names)) is not None:
+        raise TableError(f"data frame: column {twice!r} stands twice; rename one of them")
     columns = {
         name: ["" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value) for value in frame.iloc[:, n]]
         for n, name in enumerate(names)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import Config, DataConfig
-from ..data.catalog import Catalog, match_pictures, read_catalog, read_ids
+from ..data.catalog import Catalog, match_pictures, read_catalog
+from ..data.columns import read_ids
 from ..data.folds import Split, assign_folds, fold_warnings
 from ..data.table import Table, TableLike, local_path, open_table
 from ..errors import FoldError, TableError
@@ -20,9 +21,7 @@ def read_split(table: TableLike, images: str | Path, config: Config, *, quiet: b
     catalog = read_catalog(table, images, config.data, training=True)
     split = Split(catalog, assign_folds(catalog, config.train.folds, config.train.seed))
     if not quiet:
-        _say_found(catalog)
-        for warning in fold_warnings(catalog, split.folds):
-            say(f"warning: {warning}")
+        _say_found(catalog, fold_warnings(catalog, split.folds))
     return split
 
 
@@ -80,9 +79,11 @@ def read_labels(table: TableLike, id_col: str, label_col: str) -> dict[str, str]
     return {i: label.strip() for i, label in zip(ids, labels, strict=True) if label.strip()}
 
 
-def _say_found(catalog: Catalog) -> None:
+def _say_found(catalog: Catalog, of_folds: Sequence[str] = ()) -> None:
     counts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in catalog.summary().items())
     say(f"{catalog.name}: {counts}")
+    for warning in (*catalog.warnings, *of_folds):
+        say(f"warning: {warning}")
 
 
 def say_unreadable(examples: Sequence[str], count: int) -> None:

@@ -115,9 +115,9 @@ def test_a_table_to_score_needs_no_labels_and_its_labels_are_not_read(root):
 
 
 def test_labels_are_stripped_and_sorted(root):
-    found = read(root, ("id", "label"), [("a", " Äpfel "), ("b", "NA"), ("c", "Zebra"), ("d", "Äpfel")])
-    assert found.labels == ["Äpfel", "NA", "Zebra", "Äpfel"]
-    assert found.classes == ("NA", "Zebra", "Äpfel")
+    found = read(root, ("id", "label"), [("a", " Äpfel "), ("b", "Na"), ("c", "Zebra"), ("d", "Äpfel")])
+    assert found.labels == ["Äpfel", "Na", "Zebra", "Äpfel"]
+    assert found.classes == ("Na", "Zebra", "Äpfel")
 
 
 # texts
@@ -286,13 +286,13 @@ def test_two_sources_of_groups_are_refused(root):
         ("id,label\na,x,q\nb,y\n", "its rows have more fields than its header has columns (id, label)"),
         ("id,label\na,x,q\nb,y,q\n", "its rows have more fields than its header has columns (id, label)"),
         ('id,label\na,"x\nb,y\n', "not a well-formed CSV: EOF inside string starting at row 1"),
-        ("id,title,label\na,t,x\nb,y\n", "row 2: column 'label' is empty (1 such rows); label these rows or leave"),
+        ("id,title,label\na,t,x\nb,y\n", "row 2: column 'label' is empty; label these rows or leave them out"),
         ("id,title,title,label\na,b,c,x\n", "column 'title' stands twice in the header; rename one of them"),
         ("sku,label\na,x\n", "no id column 'id'; name it by data.id_col (columns: 'sku', 'label')"),
         ("id,label\na,x\n ,y\n", "row 2: column 'id' is empty; every row needs an id"),
         ("id,label\na,x\nb,y\na,y\n", "rows 1 and 3 have the same id 'a' (1 rows repeat an id); ids must be unique"),
         ("id,title\na,x\n", "no label column 'categories' or 'label' to train on; name it by data.label_col (columns:"),
-        ("id,label\na,\nb,y\nc, \n", "row 1: column 'label' is empty (2 such rows)"),
+        ("id,label\na,\nb,y\nc, \n", "rows 1 and 3: column 'label' is empty; label these rows"),
         ("id,label\na,x\nb,x\n", "column 'label' holds only 'x'; a classifier needs two classes or more"),
     ],
 )
@@ -319,7 +319,10 @@ def test_a_column_that_was_set_and_is_not_there(root, config):
 
 
 def test_missing_table_and_folder_instead_of_a_table(root):
-    for path, expected in [(root / "no.csv", "no such file; give the table as --csv"), (root, "can't be read")]:
+    for path, expected in [
+        (root / "no.csv", "no such file; give the table as --csv"),
+        (root, "is a folder; give a CSV as --csv"),
+    ]:
         with pytest.raises(TableError) as caught:
             read_catalog(path, root, DataConfig(), training=True)
         assert str(caught.value).startswith(f"{path}: {expected}")

@@ -155,6 +155,13 @@ def test_a_fold_column_with_one_fold():
     assert "data.fold_col" in message
 
 
+def test_a_fold_column_of_something_else():
+    message = refusal(make_catalog(["a", "b"] * 101, given=list(range(202))))
+    assert message == (
+        "its fold column holds 202 folds, and each is a model; 100 at most (another data.fold_col has the folds drawn)"
+    )
+
+
 def test_a_fold_column_that_hides_a_class_from_training():
     message = refusal(make_catalog(["a", "b", "a", "b", "rare"], given=[0, 0, 1, 1, 1]))
     assert message == (
