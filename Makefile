@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow test-real check format bench ablate scale crash bench-gpu soak faults ui clean
+.PHONY: help setup demo test test-slow test-real check format fuzz bench ablate scale crash bench-gpu soak faults ui clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ format: setup  ## let ruff mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+fuzz: setup  ## 10,000 damaged tables and as many pictures: each is read or refused, in bounded time and memory
+	$(BIN)/python -m benchmarks.fuzz_tables && $(BIN)/python -m benchmarks.fuzz_pictures
+
 bench: setup  ## mmclf against a plain loop, on the real catalogues: hours (ROWS="stage1-luma memory" for some)
 	$(BIN)/python -m benchmarks.bench $(ROWS)
 
@@ -66,4 +69,4 @@ ui: setup  ## open the MLflow UI on the store of this folder
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000
 
 clean:  ## remove the demo, its store and the caches (.venv stays)
-	rm -rf demo-output mlflow.db* mlruns .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo-output mlflow.db* mlruns .hypothesis .pytest_cache .mypy_cache .ruff_cache

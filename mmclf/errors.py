@@ -5,6 +5,15 @@ points print it as it is, without a traceback, and exit with code 2. Anything th
 is a bug and keeps its traceback.
 """
 
+# characters of what was found that a message shows
+MOST_SHOWN = 80
+
+
+def shown(found: object) -> str:
+    """What was found, as it is written in Python, for a message; cut where it is long."""
+    text = repr(found)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
 
 class MmclfError(Exception):
     """Base of every error that is the input's, not the program's."""

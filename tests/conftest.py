@@ -9,6 +9,7 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from demo.catalog import DemoCatalog, draw_catalog
 from demo.tiny_clip import make_tiny_clip
@@ -18,6 +19,16 @@ from mmclf.model.backbone import Backbone
 from mmclf.model.loading import load_backbone
 
 SIZE, MAX_LEN = 32, 16
+
+# the same examples in every run, and a busy machine fails nothing; `pytest --hypothesis-profile thorough` takes more
+_anywhere = {
+    "database": None,
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+settings.register_profile("repeatable", derandomize=True, max_examples=60, **_anywhere)
+settings.register_profile("thorough", max_examples=3000, **_anywhere)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ..errors import ConfigError
+from ..errors import MOST_SHOWN, ConfigError, shown
 from .schema import Config, flatten, known_keys
 from .yaml_text import TOO_DEEP, parse_yaml
 
-# mistakes that are listed, and characters that are shown of what was found
-MOST_MISTAKES, MOST_SHOWN = 20, 80
+# mistakes that are listed
+MOST_MISTAKES = 20
 
 
 def build_config(
@@ -75,12 +75,12 @@ def parse_overrides(text: str | Mapping[str, Any]) -> dict[str, Any]:
     try:
         parts = shlex.split(text or "")
     except ValueError as error:
-        raise ConfigError(f"overrides: {_short(text)}: {error}; close the quote") from None
+        raise ConfigError(f"overrides: {shown(text)}: {error}; close the quote") from None
     found: dict[str, Any] = {}
     for part in parts:
         key, separator, value = part.partition("=")
         if not separator or not all(key.split(".")):
-            raise ConfigError(f'overrides: {_short(part)} is not key=value; write for example "train.epochs=3"')
+            raise ConfigError(f'overrides: {shown(part)} is not key=value; write for example "train.epochs=3"')
         if key in found:
             raise ConfigError(f"overrides: {key} is given twice")
         try:
@@ -91,7 +91,7 @@ def parse_overrides(text: str | Mapping[str, Any]) -> dict[str, Any]:
                 if value[:1] in ("[", "{")
                 else "a text that YAML reads otherwise needs '\"...\"'"
             )
-            raise ConfigError(f"overrides: {key}: {_short(value)} is not a YAML value; {hint}") from None
+            raise ConfigError(f"overrides: {key}: {shown(value)} is not a YAML value; {hint}") from None
     return found
 
 
@@ -107,7 +107,7 @@ def _override_keys(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _explain(key: str, issue: Any) -> str:
     """One pydantic error as a sentence about the key."""
-    kind, found, key = issue["type"], issue["input"], _short(key, plain=True)
+    kind, found, key = issue["type"], issue["input"], key if len(key) <= MOST_SHOWN else f"{key[:MOST_SHOWN]}..."
     if kind == "extra_forbidden":
         known = known_keys()
         parent, _, name = key.rpartition(".")
@@ -120,14 +120,6 @@ def _explain(key: str, issue: Any) -> str:
     if kind == "missing":
         return f"{key}: missing; configs/stage1.yaml and configs/stage2.yaml show a value"
     if kind == "model_type":
-        return (
-            f"{key or 'the file'}: found {_short(found)} ({type(found).__name__}), but it should be a section of keys"
-        )
+        return f"{key or 'the file'}: found {shown(found)} ({type(found).__name__}), but it should be a section of keys"
     message = (issue["msg"][0].lower() + issue["msg"][1:]).replace("a valid array", "a list")
-    return f"{key}: found {_short(found)} ({type(found).__name__}), but {message.replace('input should', 'it should')}"
-
-
-def _short(found: Any, *, plain: bool = False) -> str:
-    """What was found, as a text without quotes if `plain`; cut where it is long."""
-    text = found if plain else repr(found)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    return f"{key}: found {shown(found)} ({type(found).__name__}), but {message.replace('input should', 'it should')}"

@@ -115,7 +115,15 @@ def _check_size(node: yaml.Node, sizes: dict[int, int], level: int) -> int:
 
 
 class Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes a text which `Loader` would read as a number."""
+    """SafeDumper that quotes a text which `Loader` would read as a number, or whose line ends it would fold."""
+
+
+def _represent_text(dumper: Dumper, text: str) -> yaml.ScalarNode:
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None  # written as they are elsewhere, and read as spaces
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+Dumper.add_representer(str, _represent_text)
 
 
 for _side in (Loader, Dumper):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import DataConfig
-from ..errors import PictureError
+from ..errors import PictureError, shown
 from .class_names import read_class_names
 from .columns import choose_text_columns, id_warnings, read_folds, read_groups, read_ids
 from .csv_records import record_warnings
@@ -201,7 +201,7 @@ def match_pictures(root: Path, ids: Sequence[str]) -> list[tuple[str, ...]]:
     if not found and ids:
         raise PictureError(
             f"{root}: none of its {len(pictures):,} pictures belongs to a row; a picture is named <id>.jpg (.png, "
-            f".jpeg, .webp) or <id>_1.jpg, and the first id of the table is {ids[0]!r}, the first picture "
+            f".jpeg, .webp) or <id>_1.jpg, and the first id of the table is {shown(ids[0])}, the first picture "
             f"{min(pictures)!r}"
         )
     return [tuple(in_order(normal_form(i), found.get(normal_form(i), []))) for i in ids]

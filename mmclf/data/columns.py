@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..config import DataConfig
-from ..errors import TableError
+from ..errors import TableError, shown
 from .picture_matching import normal_form
 from .table import Table, first_few, open_table
 
@@ -29,11 +29,11 @@ def read_ids(table: Table, id_col: str) -> list[str]:
             first = row_of[form]
             if ids[first - 1] != value:
                 raise TableError(
-                    f"{table.name}: rows {first} and {row} have ids that look the same, {ids[first - 1]!a} and "
-                    f"{value!a} (two Unicode forms), and would share their pictures; rename one of them"
+                    f"{table.name}: rows {first} and {row} have ids that look the same, {ids[first - 1]!a:.80} and "
+                    f"{value!a:.80} (two Unicode forms), and would share their pictures; rename one of them"
                 )
             raise TableError(
-                f"{table.name}: rows {first} and {row} have the same id {value!r} "
+                f"{table.name}: rows {first} and {row} have the same id {shown(value)} "
                 f"({len(ids) - len(set(ids)):,} rows repeat an id); ids must be unique"
             )
         row_of[form] = row
@@ -97,7 +97,8 @@ def read_groups(table: Table, ids: Sequence[str], config: DataConfig) -> tuple[l
         unknown = [i for i in ids if normal_form(i) not in of]
         if len(unknown) == len(ids):
             raise TableError(
-                f"{other.name}: holds no id of {table.name} (its first is {keys[0]!r}, the table's {ids[0]!r})"
+                f"{other.name}: holds no id of {table.name} (its first is {shown(keys[0])}, the table's "
+                f"{shown(ids[0])})"
             )
         if unknown:
             warnings.append(
@@ -122,6 +123,6 @@ def read_folds(table: Table, fold_col: str) -> np.ndarray | None:
     for row, value in enumerate(table.frame[fold_col], start=1):
         if not re.fullmatch(r"\s*\d{1,9}(\.0+)?\s*", str(value)):
             raise TableError(
-                f"{table.name}: row {row}: column {fold_col!r}: {value!r} is not a fold number (0, 1, 2, ...)"
+                f"{table.name}: row {row}: column {fold_col!r}: {shown(value)} is not a fold number (0, 1, 2, ...)"
             )
     return np.array([int(float(value)) for value in table.frame[fold_col]], dtype=np.int64)

@@ -6,13 +6,13 @@ up. A description of several lines is told from swallowed rows by what the lines
 alone, is a row with a field for every column, an id of the table's kind and, where there are labels, one of them.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .table import Table, physical_lines
+from .csv_text import open_text, split_records
+from .table import Table
 
 # a field that begins with a quote and ends with one on this line, else anything up to a comma
 FIELD = re.compile(r'(?:^|,)("(?:[^"]|"")*+"[^,]*|[^,]*)')
@@ -24,7 +24,7 @@ class Record:
 
     Attributes:
         line: number of its first line, from 1.
-        lines: of the file, without their ends.
+        lines: of the file.
         fields: how many it has.
     """
 
@@ -51,11 +51,12 @@ def record_warnings(
         return
     rows = RowKind(columns.index(id_col), ids, None if label_col is None else columns.index(label_col), labels or ())
     short, swallowed = [], []
-    for number, record in enumerate(read_records(physical_lines(table.path))):
-        if record.fields < len(columns):
-            short.append(number)
-        if len(record.lines) > 1 and rows.fill(record.lines, len(columns)):
-            swallowed.append(record)
+    with open_text(table.path) as text:
+        for number, record in enumerate(read_records(text)):
+            if record.fields < len(columns):
+                short.append(number)
+            if len(record.lines) > 1 and rows.fill(record.lines, len(columns)):
+                swallowed.append(record)
     if short:
         yield (
             f"{table.name}: {len(short):,} rows have fewer fields than the header has columns, the first is row "
@@ -74,7 +75,7 @@ def read_records(lines: Iterable[str]) -> Iterator[Record]:
     """The records of a CSV, its header the first; blank lines are none.
 
     Args:
-        lines: without their ends.
+        lines: with their ends.
     """
     taken: list[str] = []
     line = 1
@@ -82,17 +83,13 @@ def read_records(lines: Iterable[str]) -> Iterator[Record]:
     def fed() -> Iterator[str]:
         for each in lines:
             taken.append(each)
-            yield f"{each}\n"
+            yield each
 
-    limit = csv.field_size_limit(2**31 - 1)  # as in pandas
-    try:
-        for fields in csv.reader(fed()):
-            if len(fields) > 1 or "".join(fields).strip():
-                yield Record(line, tuple(taken), len(fields))
-            line += len(taken)
-            taken.clear()
-    finally:
-        csv.field_size_limit(limit)
+    for fields in split_records(fed()):
+        if fields:
+            yield Record(line, tuple(taken), len(fields))
+        line += len(taken)
+        taken.clear()
 
 
 class RowKind:
@@ -108,7 +105,7 @@ class RowKind:
         rows = []
         for line in lines:
             if line.strip():
-                rows.append(_fields(line))
+                rows.append(_fields(line.rstrip("\r\n")))
                 if len(rows[-1]) != columns:
                     return False
         # spaces after commas are those of a sentence

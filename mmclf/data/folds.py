@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import MOST_FOLDS
-from ..errors import FoldError
+from ..errors import FoldError, shown
 from .catalog import Catalog, digest_rows
 
 
@@ -66,7 +66,7 @@ def assign_folds(catalog: Catalog, count: int, seed: int) -> np.ndarray:
     rows_of = Counter(labels)
     short = sorted((n, name) for name, n in rows_of.items() if n < count)
     if short:
-        listed = ", ".join(f"{name!r} ({n})" for n, name in short[:5]) + (", ..." if len(short) > 5 else "")
+        listed = ", ".join(f"{shown(name)} ({n})" for n, name in short[:5]) + (", ..." if len(short) > 5 else "")
         fewer = f"set train.folds={short[0][0]}, " if short[0][0] > 1 else ""
         raise FoldError(
             f"{catalog.name}: {len(short)} of {len(rows_of)} classes have fewer rows than the {count} folds: "
@@ -113,7 +113,7 @@ def fold_warnings(catalog: Catalog, folds: np.ndarray) -> list[str]:
     unseen = [name for name, numbers in folds_of.items() if len(numbers) == 1]
     if unseen:
         found.append(
-            f"{len(unseen)} classes lie in one fold only (each is one group): {', '.join(map(repr, unseen[:5]))}; "
+            f"{len(unseen)} classes lie in one fold only (each is one group): {', '.join(map(shown, unseen[:5]))}; "
             "that fold's model never sees them in training"
         )
     labelled = [numbers for numbers in folds_of.values() if numbers]
@@ -127,7 +127,9 @@ def fold_warnings(catalog: Catalog, folds: np.ndarray) -> list[str]:
         seen: dict[str, int] = {}
         split = {g for g, f in zip(catalog.groups, folds, strict=True) if seen.setdefault(g, f) != f}
         if split:
-            found.append(f"the given folds split {len(split)} groups, for example {min(split)!r}: validation leaks")
+            found.append(
+                f"the given folds split {len(split)} groups, for example {shown(min(split))}: validation leaks"
+            )
     return found
 
 
@@ -148,6 +150,6 @@ def _check_given(catalog: Catalog, folds: np.ndarray, labels: list[str]) -> None
         missing = sorted(set(labels) - set(names[folds != fold]))
         if missing:
             raise FoldError(
-                f"{catalog.name}: its fold column puts every row of class {missing[0]!r} in fold {fold}, "
+                f"{catalog.name}: its fold column puts every row of class {shown(missing[0])} in fold {fold}, "
                 "so that fold's model can't learn it; spread its rows over the folds"
             )

@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ..errors import TableError
+from ..errors import MOST_SHOWN, TableError, shown
 from .table import MISSING, Table
 
 # besides what pandas reads as missing: other spellings of it, and what `infer` writes where it isn't sure
@@ -40,7 +40,7 @@ def read_labels(table: Table, wanted: str | None) -> tuple[str, list[str]]:
         )
     if len(set(labels)) < 2:
         raise TableError(
-            f"{table.name}: column {name!r} holds only {labels[0]!r}; a classifier needs two classes or more"
+            f"{table.name}: column {name!r} holds only {shown(labels[0])}; a classifier needs two classes or more"
         )
     return name, labels
 
@@ -92,7 +92,7 @@ def _essence(label: str) -> str:
 
 def _shown(label: str) -> str:
     """A label so that another Unicode form of it looks different."""
-    return repr(label) if unicodedata.is_normalized("NFC", label) else ascii(label)
+    return shown(label) if unicodedata.is_normalized("NFC", label) else ascii(label)[:MOST_SHOWN]
 
 
 def _listed(rows: Sequence[int]) -> str:

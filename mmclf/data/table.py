@@ -1,16 +1,17 @@
 """Tables as they are given: a CSV or a data frame, with every cell as a string."""
 
-import csv
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
+from typing import TextIO
 
 import pandas as pd
 
-from ..errors import TableError
+from ..errors import TableError, shown
+from .csv_text import check_file, measure, open_text, split_records
 
 # what pandas.read_csv reads as missing by default (its documented list)
 MISSING = frozenset(
@@ -19,8 +20,9 @@ MISSING = frozenset(
 )
 # those of a spreadsheet; each costs pandas 0.3 ms, whatever it holds
 MOST_COLUMNS = 16_384
-LINES_AT_A_TIME = 10_000
-ENCODING = "utf-8-sig"
+MOST_GAPS = 20_000_000
+# names of columns in a message
+MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Table:
 
     def listed(self) -> str:
         """The names of its columns, for messages."""
-        return ", ".join(map(repr, self.frame.columns))
+        more = f" and {len(self.frame.columns) - MOST_LISTED:,} more" if len(self.frame.columns) > MOST_LISTED else ""
+        return ", ".join(map(shown, self.frame.columns[:MOST_LISTED])) + more
 
     def has_line_breaks(self) -> bool:
         """Whether a cell goes on over several lines."""
@@ -61,15 +64,15 @@ TableLike = str | Path | pd.DataFrame | Table
 
 def first_few(texts: Sequence[str]) -> str:
     """The first of many, for messages."""
-    return ", ".join(map(repr, texts[:3])) + (", ..." if len(texts) > 3 else "")
+    return ", ".join(map(shown, texts[:3])) + (", ..." if len(texts) > 3 else "")
 
 
 def open_table(table: TableLike, key: str = "--csv") -> Table:
     """Read a table; one that was read already stays what it is.
 
     Args:
-        table: a CSV with a header, UTF-8; compressed if its name says so (`.gz`, `.zip`, ...). Or a data frame, whose
-            cells become what they would be in a CSV.
+        table: a CSV with a header, UTF-8; compressed if its name says so (`.gz`, `.bz2`, `.xz`, `.zip`). Or a data
+            frame, whose cells become what they would be in a CSV.
         key: the option that named it, for messages.
 
     Raises:
@@ -80,7 +83,7 @@ def open_table(table: TableLike, key: str = "--csv") -> Table:
     if isinstance(table, pd.DataFrame):
         return Table("data frame", None, _as_strings(table))
     path = local_path(table, key)
-    _check_file(path, key)
+    check_file(path, key)
     return Table(str(path), path, _read_csv(path))
 
 
@@ -97,49 +100,20 @@ def local_path(address: str | Path, key: str) -> Path:
     return Path(address)
 
 
-def physical_lines(path: Path) -> Iterator[str]:
-    """The lines of a CSV without their ends, each up to its first NUL.
-
-    Raises:
-        Exception: what pandas and each decompressor raise.
-    """
-    # pandas knows the decompressors
-    with pd.read_csv(
-        path,
-        sep="\0",  # no text has it, and what comes after it is dropped
-        quoting=csv.QUOTE_NONE,
-        header=None,
-        names=["line"],
-        usecols=[0],
-        skip_blank_lines=False,
-        dtype=str,
-        keep_default_na=False,
-        encoding=ENCODING,
-        chunksize=LINES_AT_A_TIME,
-    ) as chunks:
-        for chunk in chunks:
-            yield from chunk["line"].fillna("")
-
-
-def _check_file(path: Path, key: str) -> None:
-    """A file that can be read from its beginning as often as needed; opening a pipe would wait for its writer."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        raise TableError(f"{path}: no such file; give the table as {key}") from None
-    except (OSError, ValueError) as error:
-        raise TableError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
-    if S_ISDIR(mode):
-        raise TableError(f"{path}: is a folder; give a CSV as {key}")
-    if not S_ISREG(mode):
-        raise TableError(f"{path}: is a pipe or a device, not a file; save the table as a file and give that as {key}")
-
-
 def _read_csv(path: Path) -> pd.DataFrame:
     """A CSV with all columns as strings, an absent field as `""`."""
     try:
-        names = _header(path)
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=ENCODING)
+        lines, separators = measure(path)
+        with open_text(path) as text:
+            names = _header(text, path)
+        # pandas makes a cell of each field that a row lacks
+        if len(names) * lines > MOST_GAPS + 3 * separators:
+            raise TableError(
+                f"{path}: has {len(names):,} columns and {lines:,} lines, most of which hold a few fields only; leave "
+                "out the columns that are empty"
+            )
+        with open_text(path) as text:
+            table = pd.read_csv(text, dtype=str, keep_default_na=False)
     except TableError:
         raise
     except pd.errors.EmptyDataError:
@@ -160,30 +134,28 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise TableError(f"{path}: can't be read: {error}") from None
     if table.empty:
         raise TableError(f"{path}: has a header but no rows")
-    # pandas takes surplus leading fields of every row for an index
-    if not isinstance(table.index, pd.RangeIndex):
-        raise TableError(f"{path}: its rows have more fields than its header has columns ({', '.join(table.columns)})")
-    if len(names) != len(table.columns):
+    if not isinstance(table.index, pd.RangeIndex) or len(names) != len(table.columns):
         raise TableError(f"{path}: its header can't be read: is it one line of names, without control characters?")
     # pandas renames a repeated column without a word
     if (twice := _repeated(names)) is not None:
-        raise TableError(f"{path}: column {twice!r} stands twice in the header; rename one of them")
+        raise TableError(f"{path}: column {shown(twice)} stands twice in the header; rename one of them")
     table.columns = pd.Index(names)
     return table.fillna("")
 
 
-def _header(path: Path) -> list[str]:
+def _header(text: TextIO, path: Path) -> list[str]:
     """The names of the columns; `id, title` means `id,title`.
 
+    Read without pandas, which takes minutes for a million columns, be it in the header or in the first row.
+
     Raises:
-        TableError: there are too many, or they are separated by something else.
+        TableError: there are too many, the first row has more, or they are separated by something else.
     """
-    lines = (f"{line}\n" for line in physical_lines(path))
-    try:
-        names = next((names for names in csv.reader(lines) if len(names) > 1 or "".join(names).strip()), None)
-    except csv.Error as error:
-        raise TableError(f"{path}: its header can't be read: {error}; the first line names the columns") from None
-    if names is None:
+    lines = (line.lstrip("\ufeff") if number == 0 else line for number, line in enumerate(text))
+    with contextlib.closing(split_records(lines)) as records:
+        written = filter(None, records)
+        names, first = next(written, []), next(written, [])
+    if not names:
         raise pd.errors.EmptyDataError
     if len(names) > MOST_COLUMNS:
         raise TableError(
@@ -191,7 +163,10 @@ def _header(path: Path) -> list[str]:
             "neither id, texts nor label"
         )
     if len(names) == 1 and re.search(r"[;\t|]", names[0]):
-        raise TableError(f"{path}: its columns are not separated by commas: the header is {names[0]!r}")
+        raise TableError(f"{path}: its columns are not separated by commas: the header is {shown(names[0])}")
+    # pandas takes surplus leading fields for an index
+    if len(first) > len(names):
+        raise TableError(f"{path}: its rows have more fields than its header has columns ({', '.join(names):.80})")
     return [name.strip() for name in names]
 
 
@@ -205,7 +180,7 @@ def _as_strings(frame: pd.DataFrame) -> pd.DataFrame:
         raise TableError("data frame: has no rows" if len(frame.columns) else "data frame: is empty")
     names = [str(name).strip() for name in frame.columns]
     if (twice := _repeated(names)) is not None:
-        raise TableError(f"data frame: column {twice!r} stands twice; rename one of them")
+        raise TableError(f"data frame: column {shown(twice)} stands twice; rename one of them")
     columns = {
         name: ["" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value) for value in frame.iloc[:, n]]
         for n, name in enumerate(names)

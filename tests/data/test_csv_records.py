@@ -27,9 +27,9 @@ def found_in(*rows, training=True, columns=COLUMNS):
     """First line and number of lines, the blank ones left out, of each record whose lines look like rows."""
     labels = (columns.index("label"), ["shoes", "hats"]) if training else (None, ())
     kind = RowKind(0, ["p1", "p2", "p77"], *labels)
-    records = read_records([",".join(columns), *"\n".join(rows).split("\n")])
+    records = read_records("\n".join([",".join(columns), *rows, ""]).splitlines(keepends=True))
     return [
-        (record.line, sum(map(bool, record.lines)))
+        (record.line, sum(line.strip() != "" for line in record.lines))
         for record in records
         if len(record.lines) > 1 and kind.fill(record.lines, len(columns))
     ]
