@@ -2,7 +2,7 @@
 
 MLflow makes its tables one by one in the file itself: processes that start together trip over each other's tables,
 and a kill meanwhile leaves a file that no later start can use. So it is made aside here and put into its place by a
-hard link, which replaces nothing: whoever comes second uses what the first one made. See docs/adr/0023.
+hard link, which replaces nothing: whoever comes second uses what the first one made. See docs/adr/0024.
 """
 
 import contextlib
