@@ -34,6 +34,8 @@ Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 # text's words, and of its characters
 KernelName = Literal["image", "text", "title", "product", "words", "chars"]
 KERNELS: tuple[KernelName, ...] = typing.get_args(KernelName)
+# pictures that are larger in memory count as unreadable; where none is said
+MAX_MEGAPIXELS = 50
 # of a template: where the class's name goes
 BLANK = "{}"
 
@@ -104,6 +106,10 @@ class DataConfig(Section):
     max_len: Annotated[int, Field(ge=3, le=8192)] = 77
     multi_image_mode: Literal["first", "random", "mean_pool"] = "first"
     on_bad_image: Literal["placeholder", "error"] = "placeholder"
+    # millions of pixels that a picture may have in memory; 178 is where Pillow draws the line
+    max_megapixels: Annotated[int, Field(ge=1, le=178)] = MAX_MEGAPIXELS
+    # pictures may be symbolic links that lead out of their folder
+    follow_links: bool = False
     # decode large JPEGs at a fraction of their size (never below twice what is needed)
     fast_jpeg: bool = True
     # None: chosen by the machine

@@ -1,4 +1,4 @@
-"""Pictures: safe decoding, and the recipe's two transforms.
+"""The recipe's two transforms of a decoded picture.
 
 Train: Resize(img_size + 32) -> RandomResizedCrop(img_size) -> RandomHorizontalFlip -> tensor -> normalise.
 Eval: Resize(img_size) -> CenterCrop(img_size) -> tensor -> normalise. Both resizes act on the shorter side.
@@ -6,97 +6,24 @@ Eval: Resize(img_size) -> CenterCrop(img_size) -> tensor -> normalise. Both resi
 Views stay uint8 until they are on the model's device: a quarter of the bytes from worker to model.
 """
 
-import io
 import math
-import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
-
-from ..errors import PictureError
+from PIL import Image
 
 # enlargement before the random crop, in pixels (the recipe's Resize(img_size + 32))
 TRAIN_MARGIN = 32
 CROP_SCALE = [0.08, 1.0]  # torchvision's defaults, which the recipe keeps
 CROP_RATIO = [3 / 4, 4 / 3]
-# a picture more elongated than this would be resized to gigabytes before its crop
-MAX_ELONGATION = 100
-MAX_PIXELS = 178_956_970  # where Pillow refuses a decompression bomb; some packages switch its check off
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of a picture file.
-
-    Raises:
-        PictureError: it can't be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PictureError(f"{path.name}: can't be read: {error.strerror}") from None
-
-
-def decode_picture(content: bytes, name: str, *, draft: int | None = None) -> Image.Image:
-    """Decode a picture to RGB, upright by its EXIF orientation, transparency on white.
-
-    Args:
-        content: of the file.
-        name: of the file, for messages.
-        draft: a side in pixels. A JPEG whose shorter side is at least four times as long is decoded at a half, a
-            quarter or an eighth of its size, but never to less than twice this side: several times faster, and a view
-            of at most `draft` pixels made from it differs by less than a grey level on average (see the tests).
-
-    Raises:
-        PictureError: the content is damaged, no picture, or unreasonably large.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about metadata that doesn't matter here
-            with Image.open(io.BytesIO(content)) as opened:
-                width, height = opened.size
-                if width * height > MAX_PIXELS:
-                    raise PictureError(f"{name}: {width} x {height} pixels are too many (at most {MAX_PIXELS:,})")
-                if max(width, height) > MAX_ELONGATION * min(width, height):
-                    raise PictureError(f"{name}: {width} x {height} pixels are too elongated to be a picture")
-                if draft is not None:
-                    scale = 2 * draft / min(width, height)
-                    opened.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))  # JPEG only
-                opened.load()
-                return _to_rgb(_upright(opened))
-    except PictureError:
-        raise
-    # Pillow's plugins raise nearly anything on a damaged file
-    except Exception as error:
-        reason = re.sub(r" ?<_io.BytesIO object at \w+>", "", str(error)) or type(error).__name__
-        raise PictureError(f"{name}: {reason}") from None
 
 
 def draft_side(sizes: Sequence[int]) -> int:
     """What `decode_picture` is given for views of these sizes, random crops included."""
     return max(sizes) + TRAIN_MARGIN
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # damaged EXIF data in a PNG or WebP; the pixels are fine
-        return picture
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to white
-        return Image.fromarray((np.asarray(picture, dtype=np.uint32) >> 8).astype(np.uint8)).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        ground = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(ground, picture).convert("RGB")
-    return picture.convert("RGB")
 
 
 @dataclass(frozen=True)

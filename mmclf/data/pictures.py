@@ -4,6 +4,7 @@ Decoded pictures aren't kept between epochs: reading their pixels back took as l
 2026-11-25).
 """
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,31 +12,42 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .images import Transform, decode_picture, read_file
+from ..config import MAX_MEGAPIXELS
+from .decoding import decode_picture, read_file
+from .images import Transform
 from .views import View
 
 
 class Pictures:
     """Views of pictures, the files of a folder or contents in memory."""
 
-    def __init__(self, source: Path | Mapping[str, bytes], transform: Transform, *, draft: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Path | Mapping[str, bytes],
+        transform: Transform,
+        *,
+        draft: int | None = None,
+        max_megapixels: int = MAX_MEGAPIXELS,
+    ) -> None:
         """
         Args:
             source: the folder, or the contents of the pictures by name.
             transform: of the backbone.
             draft: a side in pixels; large JPEGs are decoded at a fraction of their size (see `decode_picture`).
+            max_megapixels: that a picture may have in memory.
         """
         self._source = source
         self._transform = transform
         self._draft = draft
+        self._max_megapixels = max_megapixels
         self._last: dict[str, Image.Image] = {}  # the picture that was decoded last
 
     def at_other_sizes(self, transforms: Sequence[Transform]) -> list["Pictures"]:
         """The same pictures through other transforms: what one of them decodes, the next ones needn't."""
         others = []
         for transform in transforms:
-            other = Pictures(self._source, transform, draft=self._draft)
-            other._last = self._last
+            other = copy.copy(self)
+            other._transform = transform
             others.append(other)
         return others
 
@@ -68,5 +80,7 @@ class Pictures:
     def _decode(self, name: str) -> Image.Image:
         if name not in self._last:
             self._last.clear()
-            self._last[name] = decode_picture(self._content(name), name, draft=self._draft)
+            self._last[name] = decode_picture(
+                self._content(name), name, draft=self._draft, max_megapixels=self._max_megapixels
+            )
         return self._last[name]

@@ -171,7 +171,12 @@ class Encoder:
             BackboneError: the towers are needed and can't be loaded.
         """
         watch = Stopwatch()
-        files = Pictures(rows.picture_source, self._towers.spec.transform, draft=self._draft)
+        files = Pictures(
+            rows.picture_source,
+            self._towers.spec.transform,
+            draft=self._draft,
+            max_megapixels=self._data.max_megapixels,
+        )
         of_rows = [views_of_row(rows, row, epoch, self._data.multi_image_mode, self._seed) for row in range(len(rows))]
         content = self._contents(files, [view for views in of_rows for view in views])
         views: list[View | None] = [None]

@@ -39,7 +39,7 @@ def tower_loaders(
     world, data = world or World(), config.data
     rows = split.catalog.rows
     draft = draft_side([backbone.transform.img_size]) if data.fast_jpeg else None
-    pictures = Pictures(rows.picture_source, backbone.transform, draft=draft)
+    pictures = Pictures(rows.picture_source, backbone.transform, draft=draft, max_megapixels=data.max_megapixels)
     dataset = RowDataset(rows, pictures, data.multi_image_mode, config.train.seed)
     targets = split.catalog.targets(split.catalog.classes)
 

@@ -6,41 +6,22 @@ import torch
 from PIL import Image
 from torchvision import transforms as T
 
+from mmclf.data.decoding import decode_picture
 from mmclf.data.images import (
     CROP_RATIO,
     CROP_SCALE,
     Transform,
     _random_crop,
     as_triple,
-    decode_picture,
     flip,
 )
-from mmclf.errors import PictureError
-from tests.pictures import load_picture
+from tests.pictures import halves, load_picture, noise
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 SIZE = 64
 TRANSFORM = Transform(SIZE, MEAN, STD)
-RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 INTERPOLATIONS = {"bicubic": T.InterpolationMode.BICUBIC, "bilinear": T.InterpolationMode.BILINEAR}
-
-
-def noise(width, height, seed=0) -> Image.Image:
-    """A smooth random picture, so that every resampling error shows and none is exaggerated."""
-    small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def halves(left=RED, right=BLUE) -> Image.Image:
-    picture = Image.new("RGB", (40, 20), left)
-    picture.paste(right, (20, 0, 40, 20))
-    return picture
-
-
-def far(picture, point, colour):
-    """The largest difference of a channel there."""
-    return np.abs(np.asarray(picture, dtype=int)[point[1], point[0]] - colour).max()
 
 
 def to_tensor() -> list[object]:
@@ -221,146 +202,10 @@ def test_as_triple():
         as_triple([0.5])
 
 
-# decoding
-
-
-@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "tif", "jpg", "jpeg", "webp"])
-def test_common_formats_are_decoded_to_rgb(tmp_path, suffix):
-    path = tmp_path / f"a.{suffix}"
-    halves().save(path)
-    picture = load_picture(path)
-    assert (picture.mode, picture.size) == ("RGB", (40, 20))
-    for x, colour in [(5, RED), (35, BLUE)]:
-        assert far(picture, (x, 10), colour) <= 6
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path, suffix, orientation):
-    upright = Image.new("RGB", (48, 32), BLACK)
-    upright.paste(RED, (0, 0, 24, 16))
-    upright.paste(BLUE, (24, 16, 48, 32))
-    stored_as = {
-        1: None,
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,  # a viewer turns it 90 degrees clockwise
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }[orientation]
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / f"a.{suffix}"
-    (upright if stored_as is None else upright.transpose(stored_as)).save(path, exif=exif, quality=95)
-    picture = load_picture(path)
-    assert picture.size == (48, 32)
-    for point, colour in [((8, 6), RED), ((40, 26), BLUE), ((40, 6), BLACK), ((8, 26), BLACK)]:
-        assert far(picture, point, colour) <= 8
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-@pytest.mark.parametrize("exif", [b"Exif\0\0garbagegarbage", b"Exif\0\0II*\0", b"not exif at all"])
-def test_damaged_exif_data_do_not_cost_the_picture(tmp_path, suffix, exif):
-    path = tmp_path / f"a.{suffix}"
-    halves().save(path, exif=exif)
-    assert load_picture(path).size == (40, 20)
-
-
-def test_transparency_is_laid_on_white(tmp_path):
-    picture = Image.new("RGBA", (3, 1))
-    for x, alpha in enumerate((0, 128, 255)):
-        picture.putpixel((x, 0), (0, 0, 0, alpha))
-    picture.save(tmp_path / "a.png")
-    assert [load_picture(tmp_path / "a.png").getpixel((x, 0)) for x in range(3)] == [WHITE, (127, 127, 127), BLACK]
-
-
-def test_grey_with_transparency_is_laid_on_white(tmp_path):
-    picture = Image.new("LA", (2, 1), (90, 255))
-    picture.putpixel((0, 0), (90, 0))
-    picture.save(tmp_path / "a.png")
-    assert [load_picture(tmp_path / "a.png").getpixel((x, 0)) for x in range(2)] == [WHITE, (90, 90, 90)]
-
-
-@pytest.mark.parametrize("suffix", ["png", "gif"])
-def test_palette_with_transparency_is_laid_on_white(tmp_path, suffix):
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([*RED, *BLUE])
-    picture.putpixel((1, 0), 1)
-    path = tmp_path / f"a.{suffix}"
-    picture.save(path, transparency=0)
-    assert [load_picture(path).getpixel((x, 0)) for x in range(2)] == [WHITE, BLUE]
-
-
-def test_transparent_colour_of_an_rgb_picture_becomes_white(tmp_path):
-    halves().save(tmp_path / "a.png", transparency=RED)
-    assert load_picture(tmp_path / "a.png").getpixel((5, 5)) == WHITE
-    assert load_picture(tmp_path / "a.png").getpixel((35, 5)) == BLUE
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.tif", "transparent.png"])
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path, name):
-    values = np.array([[0, 0x1234, 0x8000, 0xFFFF]], dtype=np.uint16)
-    Image.fromarray(values).save(tmp_path / name, transparency=7 if name == "transparent.png" else None)
-    picture = load_picture(tmp_path / name)
-    assert [picture.getpixel((x, 0)) for x in range(4)] == [BLACK, (0x12,) * 3, (0x80,) * 3, WHITE]
-
-
-def test_grey_one_bit_and_cmyk_become_rgb(tmp_path):
-    Image.new("L", (4, 4), 77).save(tmp_path / "grey.jpg")
-    assert load_picture(tmp_path / "grey.jpg").getpixel((0, 0)) == (77, 77, 77)
-    Image.new("1", (4, 4), 1).save(tmp_path / "bit.png")
-    assert load_picture(tmp_path / "bit.png").getpixel((0, 0)) == WHITE
-    Image.new("RGB", (16, 16), (200, 10, 10)).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
-    assert far(load_picture(tmp_path / "print.jpg"), (8, 8), (200, 10, 10)) <= 6
-
-
-# pictures that can't be used
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "bmp", "tif"])
-def test_truncated_file_is_named(tmp_path, suffix):
-    path = tmp_path / f"a.{suffix}"
-    noise(64, 64).save(path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(PictureError, match=rf"^a\.{suffix}: \w"):
-        load_picture(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"this is no picture", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
-def test_file_that_is_no_picture_is_named(tmp_path, content):
-    path = tmp_path / "a.jpg"
-    path.write_bytes(content)
-    with pytest.raises(PictureError) as caught:
-        load_picture(path)
-    assert str(caught.value) == "a.jpg: cannot identify image file"
-
-
-def test_missing_file_and_folder_are_named(tmp_path):
-    for path in (tmp_path / "no.jpg", tmp_path):
-        with pytest.raises(PictureError, match=rf"^{path.name}: "):
-            load_picture(path)
-
-
-@pytest.mark.parametrize("size", [(2020, 20), (20, 2020), (202, 2)])
-def test_elongated_picture_is_refused(tmp_path, size):
-    Image.new("RGB", size).save(tmp_path / "a.png")
-    with pytest.raises(PictureError) as caught:
-        load_picture(tmp_path / "a.png")
-    assert str(caught.value) == f"a.png: {size[0]} x {size[1]} pixels are too elongated to be a picture"
+# a picture that is decoded nearly too long
 
 
 def test_the_most_elongated_picture_allowed_has_both_views(tmp_path):
     Image.new("RGB", (1000, 10)).save(tmp_path / "a.png")
     picture = load_picture(tmp_path / "a.png")
     assert TRANSFORM.eval_view(picture).shape == train_view(picture, 1).shape == (3, SIZE, SIZE)
-
-
-def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-    (tmp_path / "a.ppm").write_bytes(b"P6\n15000 12000\n255\n")  # claims 180 million pixels and holds none
-    with pytest.raises(PictureError, match=r"^a\.ppm: .*decompression bomb"):
-        load_picture(tmp_path / "a.ppm")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    with pytest.raises(PictureError, match=r"^a\.ppm: 15000 x 12000 pixels are too many \(at most 178,956,970\)$"):
-        load_picture(tmp_path / "a.ppm")

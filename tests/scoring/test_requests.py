@@ -23,6 +23,11 @@ from mmclf.scoring.requests import RowScorer, explain
 from tests.checkpoints import save
 from tests.threads import until
 
+# what a PNG begins with; its pixels would take 700 MB
+BOMB = b"\x89PNG\r\n\x1a\n" + bytes.fromhex(
+    "0000000d49484452000033f4000033f40806000000842c992c000000004944415435af061e"
+)
+
 
 @pytest.fixture(scope="module")
 def bundle(tree, catalog, tmp_path_factory):
@@ -136,13 +141,15 @@ def test_several_pictures_are_averaged_where_the_model_does_so(bundle, frame, tm
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        (b"no picture", r"^row 2: image: cannot identify image file$"),
+        (b"no picture", r"^row 2: image: cannot identify image file \(.*\)$"),
         ("http://127.0.0.1:1/x.jpg", r"^row 2: image: is not base64; .*paths and URLs are not opened"),
         ("/etc/passwd", r"^row 2: image: "),
         ("x.jpg", r"^row 2: image: is not base64"),
         (5, r"^row 2: image: found int"),
         ({"a": 1}, r"^row 2: image: found dict"),
         ([b"no picture"], r"^row 2: image\[0\]: cannot identify"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", r"^row 2: image: cannot identify"),
+        (BOMB, r"^row 2: image: 13300 x 13300 pixels are too many .*data\.max_megapixels\)$"),
     ],
 )
 def test_a_picture_that_is_none_is_named_by_its_row(scorer, frame, expected, cell, said):
@@ -182,7 +189,7 @@ def test_no_path_is_opened(scorer, frame, catalog, monkeypatch):
     """A name of a file that exists is no picture."""
     path = next(catalog.image_root / names[0] for names in catalog.rows.pictures if names)
     score(scorer, frame.head(1))  # loads the models
-    monkeypatch.setattr("mmclf.data.images.read_file", lambda path: pytest.fail(f"opened {path}"))
+    monkeypatch.setattr("mmclf.data.decoding.read_file", lambda path: pytest.fail(f"opened {path}"))
     monkeypatch.setattr("mmclf.data.pictures.read_file", lambda path: pytest.fail(f"opened {path}"))
     for cell in (str(path), path.as_uri(), path):
         found = scorer.score(pd.DataFrame({"image": [cell]}), tta=True, batch_size=4)
