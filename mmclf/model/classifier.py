@@ -30,6 +30,11 @@ class Head(nn.Sequential):
             nn.Linear(hidden_dim, classes),
         )
 
+    @staticmethod
+    def count(features: int, hidden_dim: int, classes: int) -> int:
+        """How many numbers a head of this size is."""
+        return (features + 1) * hidden_dim + (hidden_dim + 1) * classes
+
     @property
     def reads(self) -> Sequence[str]:
         """Both features."""

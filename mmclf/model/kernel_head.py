@@ -130,6 +130,11 @@ class KernelHead:
         """Names of the features that it compares."""
         return features_used(self.kernels)
 
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Of the features that it compares, by name."""
+        return {name: len(mean) for name, mean in self.scaling.means.items()}
+
     def probabilities(self, rows: HeadInputs) -> torch.Tensor:
         """float32 (n, classes), on the CPU; the classes' shares for a row that has nothing to go by."""
         compared = compare_by(Prepared.of(rows, self.kernels), self.scaling)
@@ -224,7 +229,9 @@ class KernelHead:
 def _read_terms(tensors: Mapping[str, torch.Tensor], name: str, rows: int) -> csr_array:
     place = f"support.{name}."
     parts = (tensors[place + "values"].numpy(), tensors[place + "buckets"].numpy(), tensors[place + "starts"].numpy())
-    return csr_array(parts, shape=(rows, BUCKETS))
+    found = csr_array(parts, shape=(rows, BUCKETS))
+    found.check_format(full_check=True)  # SciPy reads wherever an index says
+    return found
 
 
 def _read_solution(tensors: Mapping[str, torch.Tensor], place: str) -> Solution:

@@ -38,6 +38,11 @@ class ZeroShotHead:
         """Names of the features that it needs."""
         return ("image", "text")
 
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Of the features that it needs, by name."""
+        return dict.fromkeys(self.reads, self.classes.shape[1])
+
     def probabilities(self, rows: HeadInputs) -> torch.Tensor:
         """float32 (n, classes), on the CPU; the classes' shares for a row that has nothing to go by."""
         found = self.log_prior.log_softmax(dim=0).repeat(len(rows), 1)

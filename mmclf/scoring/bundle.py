@@ -11,7 +11,7 @@ No path in it leads out of it, so it works wherever it is copied to. Weights are
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,13 +19,17 @@ from ..config import LOCAL_DIR, Config
 from ..errors import BundleError
 from ..evaluation.pool import Pool
 from ..evaluation.thresholds import Threshold
-from ..model.checkpoint import META, WEIGHTS, Checkpoint, open_checkpoint
+from ..model.checkpoint import ALL_ROWS, META, WEIGHTS, Checkpoint, open_checkpoint
 from ..store.files import link, read_header, write_header
 from .fold_models import check_classes, restore_backbone
 from .mixture import Expert, Mixture
 
 NAME, BACKBONE = "bundle.json", "backbone"
 BUNDLE = "bundle"  # what a registered model calls the folder
+
+
+# no path that leads elsewhere
+Inside = Annotated[str, Field(pattern=rf"^(expert-\d+/)?(fold-\d+|{ALL_ROWS})$")]
 
 
 class ExpertMeta(BaseModel):
@@ -38,7 +42,7 @@ class ExpertMeta(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    checkpoints: tuple[str, ...]
+    checkpoints: tuple[Inside, ...]
     config: Config
 
 
@@ -151,6 +155,7 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def _write_checkpoint(place: Path, checkpoint: Checkpoint) -> None:
+    checkpoint.check_weights()
     place.mkdir(parents=True)
     link(checkpoint.folder / WEIGHTS, place / WEIGHTS)
     meta = checkpoint.meta

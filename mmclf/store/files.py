@@ -1,6 +1,8 @@
 """Files and folders that are written whole or not at all, and the small JSON files that describe them."""
 
 import contextlib
+import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -14,6 +16,8 @@ from ..errors import MmclfError
 from .failures import blame
 
 Header = TypeVar("Header", bound=BaseModel)
+DIGEST = "sha256"  # key of a description's digest in its file
+MAX_HEADER = 2**24  # bytes of a description; one of 10,000 classes takes half a million
 
 
 @contextlib.contextmanager
@@ -67,9 +71,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_header(path: Path, header: BaseModel) -> None:
-    """Write a small description as JSON; whole, or not at all."""
+    """Write a small description as JSON with its own digest; whole, or not at all."""
+    tree = json.loads(header.model_dump_json())
+    text = json.dumps(tree | {DIGEST: _digest(tree)}, indent=2, ensure_ascii=False)
     with atomic_path(path) as draft:
-        draft.write_text(header.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        draft.write_text(text + "\n", encoding="utf-8")
 
 
 def read_header(path: Path, kind: type[Header], error: type[MmclfError], hint: str) -> Header:
@@ -82,16 +88,41 @@ def read_header(path: Path, kind: type[Header], error: type[MmclfError], hint: s
         hint: a question or an advice for whoever finds no file there.
 
     Raises:
-        MmclfError: `error`, where there is no such file, or none that this version reads.
+        MmclfError: `error`, where there is no such file, none that this version reads, or one that was changed since.
     """
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_HEADER + 1)
     except OSError as reason:
         raise error(f"{path}: can't be read ({reason.strerror}); {hint}") from None
-    except (ValidationError, UnicodeDecodeError) as reason:
-        first: Any = reason.errors()[0] if isinstance(reason, ValidationError) else {"loc": (), "msg": "not UTF-8"}
-        key = ".".join(map(str, first["loc"]))
-        raise error(f"{path}: {key}: {first['msg']}; written by another version of mmclf?") from None
+    if len(content) > MAX_HEADER:
+        raise error(f"{path}: is larger than {MAX_HEADER:,} bytes, so mmclf didn't write it")
+    try:
+        tree = json.loads(content.decode("utf-8"))
+        digest = tree.pop(DIGEST, None)
+        found = kind.model_validate_json(json.dumps(tree))
+    except ValidationError as reason:
+        first: Any = reason.errors()[0]
+        where = [str(path), ".".join(map(str, first["loc"]))] if first["loc"] else [str(path)]
+        raise error(f"{': '.join(where)}: {first['msg']}; written by another version of mmclf?") from None
+    # neither UTF-8 nor JSON, too deep, a number of thousands of digits, or no mapping
+    except (ValueError, RecursionError, AttributeError, TypeError) as reason:
+        raise error(f"{path}: is damaged: {reason}") from None
+    if digest is None:
+        raise error(f"{path}: has no {DIGEST}, so damage wouldn't show; an older mmclf wrote it: make it anew")
+    if digest != _digest(tree):
+        raise error(f"{path}: was changed or damaged after it was written (its {DIGEST} differs)")
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as 64 hex digits.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def size_of(folder: Path) -> int:
@@ -111,3 +142,8 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def _digest(tree: dict[str, Any]) -> str:
+    """SHA-256 of a description's JSON, whatever its layout; the order in lists counts."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

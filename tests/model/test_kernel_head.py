@@ -102,6 +102,16 @@ def test_tensors_that_do_not_fit_are_refused(head):
         KernelHead.from_tensors(tensors | {"solution.text.alpha": tensors["solution.text.alpha"][:-1]})
 
 
+@pytest.mark.parametrize("part", ["buckets", "starts"])
+@pytest.mark.parametrize("value", [-1, 2**30])
+def test_an_index_that_leads_out_of_memory_is_refused(head, part, value):
+    tensors = head.tensors()
+    changed = tensors[f"support.words.{part}"].clone()
+    changed[1] = value
+    with pytest.raises(ValueError, match="ind"):
+        KernelHead.from_tensors(tensors | {f"support.words.{part}": changed})
+
+
 @pytest.mark.parametrize(
     ("kernels", "reads"),
     [

@@ -19,7 +19,7 @@ from mmclf.scoring.bundle import open_bundle, write_bundle
 from mmclf.scoring.fold_models import FoldModels, members_of
 from mmclf.scoring.mixture import Mixture
 from mmclf.scoring.predict import Scoring
-from mmclf.store.files import size_of
+from mmclf.store.files import size_of, write_header
 from tests.checkpoints import FLOAT32, save
 from tests.towers import make_dual
 
@@ -98,4 +98,38 @@ def test_damage_is_named(config, catalog, tmp_path):
         score(catalog, open_bundle(tmp_path / "b").checkpoints, config)
     shutil.rmtree(tmp_path / "b" / "fold-0")
     with pytest.raises(CheckpointError, match=re.escape("meta.json")):
+        open_bundle(tmp_path / "b")
+
+
+def test_what_was_changed_after_packing_is_found(config, catalog, tmp_path):
+    checkpoints = [save(tmp_path, config, catalog, fold, "stage1")[0] for fold in (0, 1)]
+    write_bundle(tmp_path / "b", Mixture.of(checkpoints, config), {})
+    weights = tmp_path / "b" / "fold-0" / "weights.safetensors"
+    weights.unlink()  # a link to that of the run
+    shutil.copy(tmp_path / "b" / "fold-1" / "weights.safetensors", weights)
+    with pytest.raises(CheckpointError, match=r"fold-0/weights\.safetensors: damaged, or not the weights"):
+        score(catalog, open_bundle(tmp_path / "b").checkpoints, config)
+    text = (tmp_path / "b" / "bundle.json").read_text()
+    (tmp_path / "b" / "bundle.json").write_text(text.replace('"batch_size": 64', '"batch_size": 65'))
+    with pytest.raises(BundleError, match=r"bundle\.json: was changed or damaged after it was written"):
+        open_bundle(tmp_path / "b")
+
+
+def test_a_damaged_checkpoint_is_not_packed(config, catalog, tmp_path):
+    checkpoint, _ = save(tmp_path, config, catalog, 0, "stage1")
+    content = bytearray((checkpoint.folder / "weights.safetensors").read_bytes())
+    content[-1] ^= 1
+    (checkpoint.folder / "weights.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged, or not the weights"):
+        write_bundle(tmp_path / "b", Mixture.of([checkpoint], config), {})
+
+
+@pytest.mark.parametrize("name", ["../stage1-0", "/stage1-0", "fold-0/../../stage1-0", "fold-0\n", "backbone", ""])
+def test_no_path_leads_out_of_a_bundle(config, catalog, tmp_path, name):
+    checkpoint, _ = save(tmp_path, config, catalog, 0, "stage1")
+    write_bundle(tmp_path / "b", Mixture.of([checkpoint], config), {})
+    meta = open_bundle(tmp_path / "b").meta
+    expert = meta.experts[0].model_copy(update={"checkpoints": (name,)})
+    write_header(tmp_path / "b" / "bundle.json", meta.model_copy(update={"experts": (expert,)}))
+    with pytest.raises(BundleError, match=r"bundle\.json: experts\.0\.checkpoints\.0: String should match pattern"):
         open_bundle(tmp_path / "b")

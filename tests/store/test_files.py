@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from mmclf.store.files import atomic_path
+from mmclf.errors import BundleError
+from mmclf.store.files import atomic_path, read_header, write_header
 
 
 def names(folder):
@@ -99,3 +101,45 @@ def test_others_may_read_the_file_as_the_umask_says(tmp_path, mask):
     finally:
         os.umask(before)
     assert (tmp_path / "a.csv").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+# descriptions
+
+
+class Note(BaseModel):
+    text: str
+    number: int = 1
+
+
+def refused(path) -> str:
+    with pytest.raises(BundleError) as caught:
+        read_header(path, Note, BundleError, "is it complete?")
+    return str(caught.value)
+
+
+def test_a_description_is_read_as_it_was_written(tmp_path):
+    for note in (Note(text="größer \u2028 \U0001f600"), Note(text="", number=2**60)):
+        write_header(tmp_path / "a.json", note)
+        assert read_header(tmp_path / "a.json", Note, BundleError, "") == note
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("größer".encode("latin-1"), "is damaged: 'utf-8' codec can't decode byte 0xf6"),
+        (b"", "is damaged: Expecting value"),
+        (b"[1]", "is damaged: "),
+        (b"7", "is damaged: "),
+        (b"[" * 100_000, "is damaged: "),
+        (b'{"text": ' + b"9" * 5000 + b"}", "is damaged: Exceeds the limit"),
+        (b'{"text": "\\ud800"}', "Invalid JSON: unexpected end of hex escape"),
+        (b'{"text": 3}', "text: Input should be a valid string; written by another version of mmclf?"),
+        (b'{"text": "a", "number": 1e400}', "number: "),
+        (b'{"text": "a"}', "has no sha256"),
+        (b'{"text": "a", "sha256": 5}', "was changed or damaged after it was written"),
+        (b" " * (2**24 + 1), "is larger than 16,777,216 bytes, so mmclf didn't write it"),
+    ],
+)
+def test_a_description_that_is_none_is_named(tmp_path, content, said):
+    (tmp_path / "a.json").write_bytes(content)
+    assert refused(tmp_path / "a.json").startswith(f"{tmp_path / 'a.json'}: {said}")
