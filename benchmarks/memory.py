@@ -64,7 +64,7 @@ def make_run(folder: Path, *, stage: str, folds: int) -> str:
     clip = make_tiny_clip(folder / "tiny", image_size=SIZE, steps=0)
     config = build_config(
         {
-            "data": {"img_size": SIZE, "max_len": 16},
+            "data": {"img_size": SIZE, "max_len": 16, "follow_links": True},
             "model": {"name": f"local-dir:{clip}", "pretrained": None, "clip_trainable": stage == "stage2"},
             "train": {
                 "epochs": 1,

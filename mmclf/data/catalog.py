@@ -5,7 +5,6 @@ Ids are strings from first to last: `007` stays `007`.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,8 @@ from .class_names import read_class_names
 from .columns import choose_text_columns, id_warnings, read_folds, read_groups, read_ids
 from .csv_records import record_warnings
 from .labels import label_warnings, read_labels
-from .picture_matching import in_order, is_picture, normal_form, possible_owners
+from .picture_folder import PictureFolder, list_pictures
+from .picture_matching import in_order, normal_form, possible_owners
 from .rows import Rows
 from .table import MISSING, TableLike, local_path, open_table
 
@@ -144,7 +144,10 @@ def read_catalog(table: TableLike, images: str | Path, config: DataConfig, *, tr
         warnings += [*label_warnings(opened.name, label_col, labels, texts_by_column, class_names), *of_groups]
     texts = [join_text(row) for row in zip(*fields, strict=True)] if fields else [""] * len(ids)
     titles = [join_text([field]) for field in fields[0]] if len(fields) > 1 else None
-    pictures = match_pictures(root, ids)
+    folder = list_pictures(root, follow_links=config.follow_links)
+    pictures = _match(folder, ids)
+    if left_out := folder.warning():
+        warnings.append(left_out)
     warnings += id_warnings(opened.name, ids, pictures)
     warnings += record_warnings(opened, config.id_col, ids, label_col, labels)
     return Catalog(
@@ -158,7 +161,6 @@ def read_catalog(table: TableLike, images: str | Path, config: DataConfig, *, tr
         groups=groups,
         given_folds=given_folds,
         class_names=class_names,
-        warnings=tuple(warnings),
     )
 
 
@@ -168,7 +170,7 @@ def join_text(fields: Sequence[str | float | None]) -> str:
     return " ".join(field for field in stripped if field not in MISSING)
 
 
-def match_pictures(root: Path, ids: Sequence[str]) -> list[tuple[str, ...]]:
+def match_pictures(root: Path, ids: Sequence[str], *, follow_links: bool = False) -> list[tuple[str, ...]]:
     """Find the pictures of each id: `<id>.jpg/.png/.jpeg/.webp`, then `<id>_*` with any image suffix.
 
     The folder is listed once, so that an id can't name a file outside it. A file belongs to the longest id
@@ -178,31 +180,27 @@ def match_pictures(root: Path, ids: Sequence[str]) -> list[tuple[str, ...]]:
     Raises:
         PictureError: no such folder, or not one file in it belongs to an id.
     """
-    try:
-        names = [entry.name for entry in os.scandir(root) if entry.is_file()]
-    except FileNotFoundError:
-        raise PictureError(f"{root}: no such folder; give the folder of pictures as --images") from None
-    except NotADirectoryError:
-        raise PictureError(f"{root}: is a file, not a folder of pictures") from None
-    except OSError as error:
-        raise PictureError(f"{root}: can't be listed: {error.strerror}") from None
+    return _match(list_pictures(root, follow_links=follow_links), ids)
+
+
+def _match(folder: PictureFolder, ids: Sequence[str]) -> list[tuple[str, ...]]:
+    root = folder.root
     known = {normal_form(i) for i in ids}
     found: dict[str, list[str]] = {}
-    pictures = []
-    for name in names:
-        if not is_picture(name):
-            continue
-        pictures.append(name)
+    for name in folder.names:
         owner = next((owner for owner in possible_owners(name) if owner in known), None)
         if owner is not None:
             found.setdefault(owner, []).append(name)
-    if not pictures:
-        raise PictureError(f"{root}: holds no picture; the pictures lie in the folder itself, not in folders below it")
+    if not folder.names:
+        raise PictureError(
+            folder.warning()
+            or f"{root}: holds no picture; the pictures lie in the folder itself, not in folders below it"
+        )
     if not found and ids:
         raise PictureError(
-            f"{root}: none of its {len(pictures):,} pictures belongs to a row; a picture is named <id>.jpg (.png, "
+            f"{root}: none of its {len(folder.names):,} pictures belongs to a row; a picture is named <id>.jpg (.png, "
             f".jpeg, .webp) or <id>_1.jpg, and the first id of the table is {shown(ids[0])}, the first picture "
-            f"{min(pictures)!r}"
+            f"{min(folder.names)!r}"
         )
     return [tuple(in_order(normal_form(i), found.get(normal_form(i), []))) for i in ids]
 

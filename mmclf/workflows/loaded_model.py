@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..config import Overrides, check_changes
-from ..errors import RowError, TableError
+from ..errors import PictureError, RowError, TableError
 from ..records.vocabulary import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -197,15 +197,20 @@ def _read(name: str | Path, root: Path | None) -> bytes:
     Raises:
         RowError: there is no such file, or it lies elsewhere.
     """
+    from ..data.decoding import read_file
+
     if root is None:
         raise RowError(f"found the path {str(name)!r}; name the folder that it is in by `images`")
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+    except (OSError, RuntimeError):
+        raise RowError(f"{str(name)!r} can't be read from {root} (a link that leads to itself)") from None
     if not path.is_relative_to(root):
         raise RowError(f"{str(name)!r} leads out of {root}")
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RowError(f"{str(name)!r} can't be read from {root} ({error.strerror})") from None
+        return read_file(path)
+    except PictureError as error:
+        raise RowError(f"{str(name)!r} can't be read from {root} ({str(error).rpartition(': ')[2]})") from None
 
 
 def _png(picture: Any) -> bytes:

@@ -45,7 +45,7 @@ def open_readable(table: TableLike, images: str | Path) -> Table:
         TableError, PictureError: they can't be read.
     """
     opened = open_table(table)
-    match_pictures(local_path(images, "--images"), [])
+    match_pictures(local_path(images, "--images"), [], follow_links=True)  # whether they may be is known later
     return opened
 
 

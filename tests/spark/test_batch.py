@@ -41,6 +41,7 @@ ROWS = 5000
 def store(tmp_path_factory, shop, tree):
     """A champion, and a table of 5,000 rows: the shop's training rows again and again, pictures as links."""
     folder = tmp_path_factory.mktemp("batch")
+    tree = tree | {"data": tree["data"] | {"follow_links": True}}
     write_tree(folder / "stage1.yaml", "stage1", tree)
     train = pd.read_csv(shop.train_csv, dtype=str, keep_default_na=False).drop(columns="categories")
     rows = train.iloc[np.arange(ROWS) % len(train)].reset_index(drop=True)
@@ -158,7 +159,7 @@ def test_5000_rows_on_two_workers_killed_and_started_again(store):
 
 def test_pictures_in_a_column_and_rows_that_fail(store):
     table = pd.read_csv(store / "big.csv", dtype=str, keep_default_na=False).head(60)
-    names = match_pictures(store / "images", list(table["id"]))
+    names = match_pictures(store / "images", list(table["id"]), follow_links=True)
     contents = [(store / "images" / found[0]).read_bytes() if found else None for found in names]
     assert sum(content is not None for content in contents) > 30
     reference = expected_of(store, table)
@@ -207,7 +208,7 @@ def test_a_picture_that_goes_away_costs_its_row_only(store):
     """And a plan that was interrupted is made again."""
     table = pd.read_csv(store / "big.csv", dtype=str, keep_default_na=False).head(40)
     (store / "few").mkdir()
-    for names in match_pictures(store / "images", list(table["id"])):
+    for names in match_pictures(store / "images", list(table["id"]), follow_links=True):
         for name in names:
             (store / "few" / name).symlink_to((store / "images" / name).resolve())
     table.to_csv(store / "few.csv", index=False)
@@ -216,7 +217,7 @@ def test_a_picture_that_goes_away_costs_its_row_only(store):
     options = ["--data", "few.csv", "--images", "few", "--out", "scored-few", "--part-rows", "25"]
     assert json.loads(batch(*options)[0])["failed"] == 0
     before = pd.read_parquet(store / "scored-few").set_index("id")
-    names = dict(zip(table["id"], match_pictures(store / "few", list(table["id"])), strict=True))
+    names = dict(zip(table["id"], match_pictures(store / "few", list(table["id"]), follow_links=True), strict=True))
     gone = next(i for i in before.index if before.loc[i, "part"] == 0 and names[i])
     (store / "few" / names[gone][0]).unlink()
     shutil.rmtree(store / "scored-few" / "part=0")
