@@ -6,7 +6,6 @@ A stage-1 checkpoint holds the head and the identity of the frozen backbone. A s
 fine-tuned towers too.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from ..data.images import Transform
 from ..errors import CheckpointError
 from ..store.files import atomic_folder, read_header, sha256_of, write_header
 from .classifier import Head
+from .finite import is_finite
 from .head_inputs import ScoringHead
 from .identity import BackboneIdentity
 
@@ -196,14 +196,6 @@ def _open_mlp(checkpoint: Checkpoint) -> Head:
     head = build_head(meta.backbone, meta.config, len(meta.classes))
     _load_strictly(head, state, checkpoint)
     return head
-
-
-def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether no number in it is nan or infinite."""
-    if not tensor.numel() or not tensor.is_floating_point():
-        return True
-    low, high = torch.aminmax(tensor)  # nan if one is; no mask as large as the tensor
-    return math.isfinite(low) and math.isfinite(high)
 
 
 def load_head(head: Head, checkpoint: Checkpoint) -> None:

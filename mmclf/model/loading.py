@@ -26,6 +26,8 @@ from ..config import HF_HUB, LOCAL_DIR
 from ..data.images import Transform, as_triple
 from ..errors import ActivationMismatchError, BackboneError, WeightsUnavailableError
 from .backbone import UNUSED, Backbone
+from .finite import is_finite
+from .foreign_code import check_configurations, never_asked
 from .identity import BackboneIdentity
 
 # resized to another img_size on loading, so no part of a backbone's identity
@@ -66,7 +68,7 @@ def load_backbone(
     elif not has_schema:
         _check_names(name, pretrained)
     random_weights = pretrained is None and not has_schema
-    with _quiet_open_clip(), torch.random.fork_rng():
+    with _quiet_open_clip(), never_asked(), torch.random.fork_rng():
         torch.manual_seed(RANDOM_SEED)
         try:
             clip = open_clip.create_model(
@@ -79,11 +81,14 @@ def load_backbone(
                 force_patch_dropout=patch_dropout,
                 **_own_text_config(name),
             )
-            tokenizer = open_clip.get_tokenizer(name)
+            tokenizer = open_clip.get_tokenizer(name, **_tokenizer_options(name))
         except Exception as error:  # open_clip raises plain RuntimeErrors for everything
             raise _translate(error, name, pretrained, img_size) from None
     clip.eval()
     clip.requires_grad_(False)
+    for key, tensor in clip.state_dict().items() if load_weights else ():
+        if not is_finite(tensor):
+            raise BackboneError(f"model.name: {name}: its weights are damaged: {key} holds nan or inf")
     size = clip.visual.image_size
     if (size[0] if isinstance(size, tuple | list) else size) != img_size:
         raise BackboneError(f"data.img_size: the image tower of {name} stays at {size}, not {img_size}")
@@ -112,6 +117,13 @@ def _check_folder(name: str) -> None:
         raise BackboneError(f"model.name: {name}: no such folder; it should hold open_clip_config.json and weights")
     if not (folder / CONFIG).is_file():
         raise BackboneError(f"model.name: {name}: the folder holds no open_clip_config.json")
+    check_configurations(folder, name)
+    try:
+        elsewhere = Path(str(_text_config(name).get("hf_model_name", "")))
+    except (AttributeError, TypeError, ValueError):
+        raise BackboneError(f"model.name: {name}: its {CONFIG} is no configuration of open_clip") from None
+    if elsewhere.name and elsewhere.is_dir():
+        check_configurations(elsewhere, name)
 
 
 def save_backbone(backbone: Backbone, folder: Path, *, weights: bool) -> None:
@@ -162,6 +174,11 @@ def _own_text_config(name: str) -> dict[str, Any]:
     return {"text_cfg": text_cfg | {"hf_model_name": str(folder / TEXT_CONFIG), "hf_model_pretrained": False}}
 
 
+def _tokenizer_options(name: str) -> dict[str, Any]:
+    """Those of transformers' tokenizer, where the model has one; they win over the configuration's own."""
+    return {"trust_remote_code": False} if _text_config(name).get("hf_tokenizer_name") else {}
+
+
 def _check_names(name: str, pretrained: str | None) -> None:
     """The name and the tag exist, and the weights were trained with the model's activation."""
     config = open_clip.get_model_config(name)
@@ -193,6 +210,11 @@ def _check_names(name: str, pretrained: str | None) -> None:
 
 def _model_config(name: str) -> dict[str, Any]:
     return dict(open_clip.get_model_config(name) or {})
+
+
+def _text_config(name: str) -> dict[str, Any]:
+    found = _model_config(name).get("text_cfg")
+    return found if isinstance(found, dict) else {}
 
 
 def _changed_size(name: str, img_size: int) -> int | None:
@@ -235,6 +257,8 @@ def _translate(error: Exception, name: str, pretrained: str | None, img_size: in
     weights = name if name.startswith((HF_HUB, LOCAL_DIR)) else f"{name}/{pretrained}"
     if name.startswith(LOCAL_DIR) and "could not be loaded" in text:
         return BackboneError(f"model.name: {name}: the folder holds no weights (open_clip_model.safetensors)")
+    if "trust_remote_code" in text:
+        return BackboneError(f"model.name: {weights} comes with code of its own, and mmclf runs none")
     remote = (
         "Failed to download",
         "Failed initial",

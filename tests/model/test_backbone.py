@@ -70,6 +70,23 @@ def test_weights_of_another_shape_are_an_error(clip_folder, tmp_path):
         load_backbone(f"local-dir:{broken}", None, SIZE)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_an_error(clip_folder, tmp_path, value):
+    broken = shutil.copytree(clip_folder, tmp_path / "broken")
+    state = load_file(broken / "open_clip_model.safetensors")
+    state["ln_final.weight"][3] = value
+    save_file(state, broken / "open_clip_model.safetensors")
+    with pytest.raises(BackboneError, match=r"its weights are damaged: ln_final\.weight holds nan or inf"):
+        load_backbone(f"local-dir:{broken}", None, SIZE)
+
+
+@pytest.mark.parametrize("tree", [[], {"model_cfg": [1]}, {"model_cfg": {"text_cfg": 3}}, {"model_cfg": "x"}, 7])
+def test_a_configuration_of_another_shape_is_an_error(tmp_path, tree):
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(tree))
+    with pytest.raises(BackboneError, match=r"^model\.name: local-dir:"):
+        load_backbone(f"local-dir:{tmp_path}", None, SIZE)
+
+
 def test_the_identity_follows_the_weights_not_the_place_or_the_size(clip_folder, tmp_path, backbone: Backbone):
     assert backbone.identity.activation == "quick_gelu"
     copied = shutil.copytree(clip_folder, tmp_path / "elsewhere")

@@ -17,13 +17,13 @@ from mmclf.model import checkpoint as module
 from mmclf.model.checkpoint import (
     CheckpointMeta,
     build_head,
-    is_finite,
     load_head,
     open_checkpoint,
     open_head,
     save_checkpoint,
 )
 from mmclf.model.classifier import Classifier
+from mmclf.model.finite import is_finite
 from mmclf.runtime.device import Precision
 from mmclf.scoring.fold_models import restore_backbone
 from mmclf.store.files import sha256_of, write_header
