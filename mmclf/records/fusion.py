@@ -59,11 +59,19 @@ def mixture_of(
         return Mixture.of(checkpoints, changed_config(checkpoints[0].meta.config, overrides, config))
     if fold is not None:
         raise RunError(f"--fold: run {run.info.run_id} is a fusion, whose weights are for whole members; leave it out")
-    path = runs.artifact_path(run, Artifact.POOL)
-    meta = read_header(path, FusionMeta, RunError, "is the run complete?")
+    meta = read_pool(run)
     members = [runs.get_stage_run(client, run_id, STAGES) for run_id in meta.runs]
     experts = [mixture_of(client, member, None, overrides, config).experts[0] for member in members]
     return Mixture(tuple(experts), Pool(meta.weights))
+
+
+def read_pool(run: Run) -> FusionMeta:
+    """The members of a fusion's run and their weights.
+
+    Raises:
+        RunError: they aren't there, or were changed.
+    """
+    return read_header(runs.artifact_path(run, Artifact.POOL), FusionMeta, RunError, "is the run complete?")
 
 
 @dataclass(frozen=True)

@@ -350,7 +350,7 @@ def _conclude(
     from ..evaluation.comparison import TOP1, compare
     from ..evaluation.crossvalidation import figures_of
     from ..evaluation.probabilities import read_table
-    from ..records.fusion import FusionMeta
+    from ..records.fusion import read_pool
     from ..records.reports import find_report, report_line
     from ..records.runs import artifact_path, connect, get_run
     from ..records.vocabulary import Artifact
@@ -363,7 +363,7 @@ def _conclude(
     client = connect()
     runs = {run_id: get_run(client, run_id) for run_id in [fusion.run_id, *(m.run.run_id for m in members)]}
     tables = {run_id: read_table(artifact_path(run, Artifact.OOF)) for run_id, run in runs.items()}
-    pool = FusionMeta.model_validate_json(artifact_path(runs[fusion.run_id], Artifact.POOL).read_bytes())
+    pool = read_pool(runs[fusion.run_id])
     weights = dict(zip(pool.runs, pool.weights, strict=True))
 
     def line(label: str, weight: str, run_id: str, seconds: float) -> list[str]:

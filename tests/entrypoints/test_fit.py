@@ -14,7 +14,7 @@ import mmclf
 from entrypoints import fit, infer
 from mmclf.data.catalog import match_pictures
 from mmclf.evaluation.probabilities import read_table
-from mmclf.records.fusion import FusionMeta
+from mmclf.records.fusion import read_pool
 from mmclf.records.runs import artifact_path
 from mmclf.workflows import plan
 from tests.reporting.pages import Page
@@ -110,7 +110,7 @@ def test_the_fusion_alone_has_a_report(project, fitted, runs):
 
 def test_the_fusion_is_of_its_members(fitted, runs):
     (fusion,) = [run for run in runs if run.data.tags.get("stage") == "fusion"]
-    pool = FusionMeta.model_validate_json(artifact_path(fusion, "pool.json").read_bytes())
+    pool = read_pool(fusion)
     members = {run.info.run_id for run in runs if run.data.tags.get("stage") == "stage1"}
     assert set(pool.runs) <= members
 

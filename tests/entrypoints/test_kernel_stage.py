@@ -17,6 +17,7 @@ from mmclf.evaluation.probabilities import read_table
 from mmclf.model.frozen_encoder import Encoder
 from mmclf.records.runs import artifact_path, fold_checkpoints, get_run, serving_checkpoints
 from mmclf.scoring.fold_models import FoldModels, members_of
+from mmclf.store.files import sha256_of
 from tests import stages
 from tests.features import CPU, FLOAT32
 from tests.serving import matrix
@@ -188,6 +189,7 @@ def test_a_damaged_head_is_named(project, trained, catalog, config, tmp_path, ch
     changed = change(load_file(path))
     path.unlink()  # the store's own file may be the same one
     save_file(changed, path)
+    copied = replace(copied, meta=copied.meta.model_copy(update={"file_sha256": sha256_of(path)}))
     models = FoldModels(members_of([copied], config.data, config.infer), device=CPU, precision=FLOAT32)
     with pytest.raises(CheckpointError, match="its head doesn't fit") as error:
         models.load(0)

@@ -6,8 +6,10 @@
 import io
 import json
 import shutil
+from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoConfig, dynamic_module_utils
 
 from mmclf.errors import BackboneError
@@ -111,6 +113,25 @@ def test_what_is_not_looked_at_is_not_run_either(hostile, tmp_path, capsys, monk
     assert refused(hostile).endswith("comes with code of its own, and mmclf runs none")
     assert not (tmp_path / "ran").exists()
     assert capsys.readouterr().out == ""
+
+
+class Bomb:
+    """What a pickle makes of it is a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_among_the_weights_is_not_run(hostile, tmp_path):
+    (hostile / "open_clip_model.safetensors").unlink()
+    torch.save({"state_dict": Bomb(tmp_path / "ran")}, hostile / "open_clip_pytorch_model.bin")
+    assert "can't be loaded" in refused(hostile)
+    assert not (tmp_path / "ran").exists()
+    torch.load(hostile / "open_clip_pytorch_model.bin", weights_only=False)
+    assert (tmp_path / "ran").exists()
 
 
 def test_the_question_comes_back_afterwards():
