@@ -80,7 +80,7 @@ def decode_picture(
         raise PictureError(f"{name}: cannot identify image file ({', '.join(FORMATS)} are read)") from None
     # Pillow's plugins raise nearly anything on a damaged file
     except Exception as error:
-        raise PictureError(f"{name}: {error or type(error).__name__}") from None
+        raise PictureError(f"{name}: {str(error) or type(error).__name__}") from None
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -335,3 +335,12 @@ def test_strips_do_not_show(monkeypatch, kind):
     assert np.array_equal(np.asarray(whole), np.asarray(expected))
     monkeypatch.setattr("mmclf.data.decoding.STRIP", 7 * 60)
     assert np.array_equal(np.asarray(decode_picture(content, "a")), np.asarray(expected))
+
+
+def test_an_error_without_a_message_is_named_by_its_kind(monkeypatch):
+    def load(self):
+        raise EOFError
+
+    content = encoded(halves(), "BMP")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    assert refusal(content) == "a: EOFError"
