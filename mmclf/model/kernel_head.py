@@ -132,8 +132,8 @@ class KernelHead:
 
     @property
     def widths(self) -> Mapping[str, int]:
-        """Of the features that it compares, by name."""
-        return {name: len(mean) for name, mean in self.scaling.means.items()}
+        """Of the features that it was given, by name."""
+        return {name: len(mean) for name, mean in self.scaling.means.items() if len(mean)}
 
     def probabilities(self, rows: HeadInputs) -> torch.Tensor:
         """float32 (n, classes), on the CPU; the classes' shares for a row that has nothing to go by."""

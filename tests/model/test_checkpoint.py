@@ -24,6 +24,7 @@ from mmclf.model.checkpoint import (
 )
 from mmclf.model.classifier import Classifier
 from mmclf.model.finite import is_finite
+from mmclf.model.zero_shot import ZeroShotHead
 from mmclf.runtime.device import Precision
 from mmclf.scoring.fold_models import restore_backbone
 from mmclf.store.files import sha256_of, write_header
@@ -267,3 +268,12 @@ def test_whatever_byte_is_damaged_it_is_said_in_a_sentence(saved):
             open_head(open_checkpoint(saved), CPU)  # a blank between two words, or the last line break
         else:
             assert path.name in refused(saved)
+
+
+def test_a_head_for_features_of_another_width_is_refused(backbone, config, tmp_path):
+    _, meta = make(backbone, config)
+    named = config.model_copy(update={"model": config.model.model_copy(update={"head": "zero-shot"})})
+    head = ZeroShotHead(torch.ones(len(CLASSES), 7), {}, torch.zeros(len(CLASSES)))
+    state = {f"head.{name}": tensor for name, tensor in head.tensors().items()}
+    save_checkpoint(tmp_path / "c", state, meta.model_copy(update={"config": named}))
+    assert "its head reads image features of width 7, but the backbone's have" in refused(tmp_path / "c")
