@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.images import decode_picture, read_file
+from ..data.decoding import decode_picture, read_file
 from ..data.rows import Rows
 from ..errors import PictureError
 from .evidence import Evidence

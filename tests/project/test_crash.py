@@ -32,7 +32,7 @@ def test_twenty_kills(capfd):
 def store(tmp_path, shop, tree):
     """A store, and a configuration of a stage 1 that takes minutes."""
     with mlflow_store(tmp_path) as folder:
-        slow = {**tree, "train": {**tree["train"], "epochs": 100_000, "early_stop_patience": None, "views": 0}}
+        slow = {**tree, "train": {**tree["train"], "epochs": 10_000, "early_stop_patience": None, "views": 0}}
         write_tree(folder / "stage1.yaml", "stage1", slow)
         yield folder
 
