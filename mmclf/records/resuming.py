@@ -27,6 +27,7 @@ from ..runtime import environment
 from ..runtime.process import ProcessName
 from ..runtime.progress import say
 from ..store.cache import UNFINISHED, open_cache
+from ..store.failures import LITTLE, free_bytes
 from .vocabulary import Tag
 
 # of a state whose run isn't in this store
@@ -181,6 +182,9 @@ def states_folder(run_id: str) -> Path | None:
     if not cache.limit:
         return None
     folder = cache.root / UNFINISHED / run_id
+    if free_bytes(cache.root) < LITTLE:
+        say(f"note: {cache.root}: no space left, so no state of the training is kept")
+        return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -14,7 +14,7 @@ from ..errors import MmclfError
 from ..runtime import environment
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-ROOM = "make room there, or choose another disk (TMPDIR is the temporary folder's), and give the same command again"
+ROOM = "make room there, or choose another disk (TMPDIR, MMCLF_CACHE_DIR), and give the same command again"
 ALLOW = "change its permissions, or name another place"
 MEND = {
     **dict.fromkeys(FULL, ROOM),
@@ -38,8 +38,13 @@ LITTLE = 2**20
 
 
 @contextlib.contextmanager
-def blame(path: Path) -> Iterator[None]:
-    """Name `path` in the failures of the block that name no file: those of writing to an open one, of safetensors."""
+def blame(path: Path, draft: Path | None = None) -> Iterator[None]:
+    """Name `path` in the failures of the block that name no file: those of writing to an open one, of safetensors.
+
+    Args:
+        path: that is written, for people.
+        draft: what it is called meanwhile; failures that name this name `path` instead.
+    """
     try:
         yield
     except MmclfError:
@@ -47,6 +52,8 @@ def blame(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
+        if draft is not None and str(draft) in (str(error.filename), str(error.filename2)):
+            error.filename, error.filename2 = str(path), None
         raise
     except Exception as error:  # libraries in Rust have kinds of their own
         number = _number(str(error))

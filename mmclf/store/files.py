@@ -32,7 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     os.close(handle)
     draft = Path(name)
     try:
-        with blame(path):
+        with blame(path, draft):
             yield draft
         draft.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         draft.replace(path)

@@ -1,6 +1,7 @@
 """Folders that a user names for the results: tried before hours of work, filled when it is done."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,15 +31,25 @@ def try_folder(folder: str | Path, option: str = "--out") -> None:
     made = [each for each in (place, *place.parents) if not each.exists()]
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix=".mmclf-", dir=place) as file:
-            file.write(bytes(4096))
-            file.flush()
+        _write_little(place)
     except OSError as error:
         raise OutputError(f"{option}: {_reason(error, place)}") from None
     finally:
         for each in made:
             with contextlib.suppress(OSError):
                 each.rmdir()
+
+
+def _write_little(place: Path) -> None:
+    try:
+        handle, name = tempfile.mkstemp(prefix=".mmclf-", dir=place)
+        os.close(handle)
+        try:
+            Path(name).write_bytes(bytes(4096))
+        finally:
+            Path(name).unlink()
+    except OSError as error:  # the folder is what the user named
+        raise OSError(error.errno, error.strerror, str(place)) from None
 
 
 @dataclass

@@ -76,6 +76,14 @@ def test_what_names_a_file_or_is_no_failure_of_the_disk_stays_as_it_is(tmp_path)
     assert raised(blame(tmp_path), OSError(errno.ENOSPC, "x", "other")).filename == "other"
 
 
+def test_a_drafts_name_is_that_of_what_it_becomes(tmp_path):
+    path, draft = tmp_path / "a.csv", tmp_path / ".a.csv-1.csv"
+    for error in (OSError(errno.ENOSPC, "x", str(draft)), OSError(errno.ENOSPC, "x", "/from", None, str(draft))):
+        assert explain(raised(blame(path, draft), error)).startswith(f"{path}: no space left")
+    other = OSError(errno.ENOSPC, "x", "/other")
+    assert explain(raised(blame(path, draft), other)).startswith("/other: ")
+
+
 def test_a_full_disk_is_looked_for_where_no_file_is_named(tmp_path, monkeypatch):
     full = tmp_path / "full"
     monkeypatch.setenv("TMPDIR", str(full))

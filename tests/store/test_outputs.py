@@ -36,6 +36,18 @@ def test_a_file_in_its_place_is_named(tmp_path, name):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_full_disk_is_named_before_the_work(tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of file sizes are POSIX")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OutputError, match=rf"^--out: {tmp_path}/new: file too large; "):
+            try_folder(tmp_path / "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(ROOT or os.name != "posix", reason="root may write anywhere")
 def test_a_folder_without_permission_is_named(tmp_path):
     tmp_path.chmod(0o500)
