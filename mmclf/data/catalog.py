@@ -161,6 +161,7 @@ def read_catalog(table: TableLike, images: str | Path, config: DataConfig, *, tr
         groups=groups,
         given_folds=given_folds,
         class_names=class_names,
+        warnings=tuple(warnings),
     )
 
 

@@ -73,7 +73,7 @@ def test_a_catalogue_knows_what_was_left_out(folder, tmp_path):
     (tmp_path / "rows.csv").write_text("id,title\na,one\nc,two\n")
     catalog = read_catalog(tmp_path / "rows.csv", folder, DataConfig(), training=False)
     assert catalog.rows.pictures == [("a.jpg",), ()]
-    assert "6 entries named like pictures are left out" in catalog.left_out
+    assert "6 entries named like pictures are left out" in catalog.warnings[0]
     followed = read_catalog(tmp_path / "rows.csv", folder, DataConfig(follow_links=True), training=False)
     assert followed.rows.pictures == [("a.jpg",), ("c.jpg",)]
 
