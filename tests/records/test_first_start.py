@@ -172,9 +172,9 @@ def test_a_folder_that_cannot_be_made_is_named_at_once(tmp_path):
             connect()
 
 
-def test_only_files_are_made_here():
+def test_only_files_are_made_here(tmp_path):
     assert sqlite_file("sqlite:///mlflow.db").name == "mlflow.db"
-    assert str(sqlite_file("sqlite:////data/mlflow.db")) == "/data/mlflow.db"
+    assert sqlite_file(f"sqlite:///{tmp_path}/mlflow.db") == tmp_path / "mlflow.db"
     for other in (
         "sqlite://",
         "sqlite:///:memory:",
