@@ -232,7 +232,8 @@ def try_command(shop: Shop, command: str, out: Path, disk: Disk, rooms: Sequence
         return code
 
     for room in rooms:
-        if once(f"{room} KiB left", lambda room=room: disk.leave(room * KIB)) == 0:  # type: ignore[misc]
+        code = once(f"{room} KiB left", lambda room=room: disk.leave(room * KIB))  # type: ignore[misc]
+        if code == 0 and room:  # a temporary folder without any room isn't used at all
             break
     with disk.read_only():
         once("read-only", lambda: None)
