@@ -178,7 +178,7 @@ class Job:
 
 def jobs_of(place: Place, judge: Judge) -> dict[str, Job]:
     """The jobs; what an undisturbed one makes is made here first."""
-    data = ["--csv", str(place.csv), "--images", str(place.images)]
+    data = ["--csv", str(place.csv), "--images", str(place.images), "--report", "false"]
     shared = f"model.name=local-dir:{place.clip} data.img_size={SIZE} data.max_len=16 train.folds=3"
     commands = {
         "stage1": place.command("stage1", *data, "--config", str(place.folder / "stage1.yaml")),

@@ -12,6 +12,7 @@ STAGE1 = "configs/stage1.yaml"
 MOST = {
     "data.img_size": 2048,
     "data.max_len": 8192,
+    "data.max_megapixels": 178,
     "data.num_workers": 256,
     "model.hidden_dim": 65_536,
     "train.epochs": 10_000,

@@ -28,6 +28,7 @@ from mmclf.runtime.seeds import seed_everything
 from mmclf.store.cache import Cache
 from mmclf.training.crossval import train_fold
 from mmclf.training.feature_loader import FeatureLoader
+from mmclf.training.fold_state import FoldStates
 from mmclf.training.fold_task import FoldTask
 from mmclf.training.loaders import feature_loaders, tower_loaders
 from tests.features import CPU, FLOAT32, configure, lazy, make, part_of
@@ -63,7 +64,8 @@ def encoded(monkeypatch):
 def train(model, loaders, split, config, spec, folder):
     results = []
     task = FoldTask("stage1", 0, config, model, *loaders, CPU)
-    return train_fold(task, split, spec, folder / "checkpoint", results.append), results
+    states = FoldStates(None, folder / "checkpoint", 0)
+    return train_fold(task, split, spec, states, lambda result, /, is_past=False: results.append(result)), results
 
 
 @pytest.mark.parametrize("mode", ["first", "random", "mean_pool"])

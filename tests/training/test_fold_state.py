@@ -164,6 +164,7 @@ def _no_space(path):
 
 
 def test_a_signal_ends_a_block_that_listens_at_its_next_look_and_others_at_once():
+    former = signal.getsignal(signal.SIGINT)  # ignored in a shell's background
     with stopping.handled(lambda words: None), stopping.listening():
         os.kill(os.getpid(), signal.SIGTERM)
         assert stopping.is_asked()
@@ -174,4 +175,4 @@ def test_a_signal_ends_a_block_that_listens_at_its_next_look_and_others_at_once(
     with stopping.handled(lambda words: None), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
     assert not stopping.is_asked()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is former
