@@ -46,8 +46,8 @@ def record_warnings(
         labels: that it holds; None without labels.
     """
     columns = list(table.frame.columns)
-    broken = table.has_line_breaks()
-    if table.path is None or len(columns) < 2 or not (broken or (table.frame.iloc[:, -1] == "").any()):
+    is_plain = table.lines <= len(table.frame) + 1 and (table.frame.iloc[:, -1] != "").all()
+    if table.path is None or len(columns) < 2 or is_plain:
         return
     rows = RowKind(columns.index(id_col), ids, None if label_col is None else columns.index(label_col), labels or ())
     short, swallowed = [], []

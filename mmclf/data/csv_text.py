@@ -77,14 +77,17 @@ def measure(path: Path) -> tuple[int, int]:
         Exception: what each decompressor raises.
     """
     most = max(ALWAYS_READ, MOST_RATIO * path.stat().st_size)
-    size = commas = feeds = returns = 0
+    size = commas = lines = 0
+    last = b"\n"
     with open_text(path) as text:
         while part := bytes(text.buffer.read(2**20)):
             size += len(part)
             if size > most:
                 raise TableError(f"{path}: decompresses to more than {most:,} bytes; is it a table?")
-            commas, feeds, returns = commas + part.count(b","), feeds + part.count(b"\n"), returns + part.count(b"\r")
-    lines = max(feeds, returns)
+            commas += part.count(b",")
+            lines += part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n")
+            last = part[-1:]
+    lines += last not in b"\r\n"
     return lines, commas + lines
 
 

@@ -33,11 +33,13 @@ class Table:
         name: for messages: its path, or `data frame`.
         path: of the CSV; None for a data frame.
         frame: strings alone; a missing cell is `""`.
+        lines: of the CSV, its header and blank ones included.
     """
 
     name: str
     path: Path | None
     frame: pd.DataFrame
+    lines: int = 0
 
     def column(self, name: str, key: str) -> list[str]:
         """The cells of a column that `key` names.
@@ -53,10 +55,6 @@ class Table:
         """The names of its columns, for messages."""
         more = f" and {len(self.frame.columns) - MOST_LISTED:,} more" if len(self.frame.columns) > MOST_LISTED else ""
         return ", ".join(map(shown, self.frame.columns[:MOST_LISTED])) + more
-
-    def has_line_breaks(self) -> bool:
-        """Whether a cell goes on over several lines."""
-        return any(bool(self.frame.iloc[:, n].str.contains("[\n\r]").any()) for n in range(self.frame.shape[1]))
 
 
 TableLike = str | Path | pd.DataFrame | Table
@@ -84,7 +82,8 @@ def open_table(table: TableLike, key: str = "--csv") -> Table:
         return Table("data frame", None, _as_strings(table))
     path = local_path(table, key)
     check_file(path, key)
-    return Table(str(path), path, _read_csv(path))
+    frame, lines = _read_csv(path)
+    return Table(str(path), path, frame, lines)
 
 
 def local_path(address: str | Path, key: str) -> Path:
@@ -100,8 +99,8 @@ def local_path(address: str | Path, key: str) -> Path:
     return Path(address)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """A CSV with all columns as strings, an absent field as `""`."""
+def _read_csv(path: Path) -> tuple[pd.DataFrame, int]:
+    """A CSV with all columns as strings, an absent field as `""`; and the number of its lines."""
     try:
         lines, separators = measure(path)
         with open_text(path) as text:
@@ -140,7 +139,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if (twice := _repeated(names)) is not None:
         raise TableError(f"{path}: column {shown(twice)} stands twice in the header; rename one of them")
     table.columns = pd.Index(names)
-    return table.fillna("")
+    return table, lines
 
 
 def _header(text: TextIO, path: Path) -> list[str]:
