@@ -196,11 +196,15 @@ def states_folder(run_id: str) -> Path | None:
 def sweep_states(client: MlflowClient) -> None:
     """Delete states whose run is finished, or that nobody has come back to."""
     root = open_cache().root / UNFINISHED
-    with contextlib.suppress(OSError):
-        for folder in root.iterdir():
-            try:
-                is_over = client.get_run(folder.name).info.status == "FINISHED"
-            except MlflowException:  # of another store
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        try:
+            is_over = bool(client.get_run(folder.name).info.status == "FINISHED")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            # of another store
+            is_over = False
+            with contextlib.suppress(OSError):  # another process has just deleted it
                 is_over = folder.stat().st_mtime < time.time() - SWEEP_DAYS * DAY
-            if is_over:
-                shutil.rmtree(folder, ignore_errors=True)
+        if is_over:
+            shutil.rmtree(folder, ignore_errors=True)

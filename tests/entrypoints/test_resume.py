@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from entrypoints import stage1
 from mmclf.records import tracking
+from mmclf.records.resuming import sweep_states
 from mmclf.records.runs import artifact_path
 from mmclf.runtime.process import ProcessName, this_process
 from mmclf.store.cache import UNFINISHED, cache_folder
@@ -230,3 +231,13 @@ def test_folders_of_processes_that_are_gone_are_swept(tmp_path, monkeypatch):
     assert own.is_dir()
     assert (tmp_path / "mmclf-notes").is_dir()
     shutil.rmtree(own)
+
+
+def test_states_that_nobody_needs_are_swept(project, undisturbed):
+    places = {name: cache_folder() / UNFINISHED / name for name in (undisturbed.info.run_id, "a" * 32, "b" * 32)}
+    for place in places.values():
+        place.mkdir(parents=True)
+    os.utime(places["b" * 32], (0, 0))  # of another store too, and long ago
+    sweep_states(project.client)
+    assert [name for name, place in places.items() if place.exists()] == ["a" * 32]
+    places["a" * 32].rmdir()
