@@ -19,7 +19,7 @@ from . import environment
 
 # seconds from the signal to the end; a scheduler that preempts gives 10 to 30
 GRACE = 8.0
-# seconds between two looks at whether `mlflow run` is still there
+# seconds between two looks at whether what started this process is still there
 WATCH = 1.0
 TERMINATED, INTERRUPTED = 143, 130
 
@@ -64,7 +64,7 @@ def listening() -> Iterator[None]:
 
 @contextlib.contextmanager
 def handled(last_words: Callable[[str], object]) -> Iterator[None]:
-    """A block in which SIGTERM and Ctrl-C are handled, and the end of `mlflow run` is one of this process too.
+    """A block in which SIGTERM and Ctrl-C are handled, and the end of `mlflow run` or torchrun is this process's too.
 
     Args:
         last_words: called with the reason by a process that couldn't end by itself in time.
@@ -74,9 +74,9 @@ def handled(last_words: Callable[[str], object]) -> Iterator[None]:
     with contextlib.suppress(ValueError):  # not in the main thread
         former = {each: signal.signal(each, _on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
     done = threading.Event()
-    launcher = _launcher()
-    if former and launcher is not None:
-        threading.Thread(target=_watch, args=(launcher, done), daemon=True).start()
+    launchers = _launchers()
+    if former and launchers:
+        threading.Thread(target=_watch, args=(launchers, done), daemon=True).start()
     try:
         yield
     finally:
@@ -113,20 +113,31 @@ def reason(number: int) -> str:
     return "interrupted by Ctrl-C" if number == signal.SIGINT else f"killed by {signal.Signals(number).name}"
 
 
-def _launcher() -> psutil.Process | None:
-    """The `mlflow run` that started this process; None where it was started by hand."""
-    if not environment.RUN_ID.get():
-        return None
+def _launchers() -> list[psutil.Process]:
+    """The `mlflow run` that started this process, and torchrun or its like; none where it was started by hand."""
+    found = []
     with contextlib.suppress(psutil.Error):
-        for parent in psutil.Process().parents():
-            words = parent.cmdline()
-            if any(Path(word).name == "mlflow" for word in words[:3]) and "run" in words[:4]:
-                return parent
-    return None
+        parents = psutil.Process().parents()
+        if environment.WORLD_SIZE.get() != "1":
+            found += parents[:1]
+        if environment.RUN_ID.get():
+            found += [parent for parent in parents if _is_mlflow_run(parent.cmdline())]
+    return found
 
 
-def _watch(launcher: psutil.Process, done: threading.Event) -> None:
+def _is_mlflow_run(words: list[str]) -> bool:
+    return any(Path(word).name == "mlflow" for word in words[:3]) and "run" in words[:4]
+
+
+def _watch(launchers: list[psutil.Process], done: threading.Event) -> None:
     while not done.wait(WATCH):
-        if not launcher.is_running() or launcher.status() == psutil.STATUS_ZOMBIE:
+        if not all(map(_is_there, launchers)):
             os.kill(os.getpid(), signal.SIGTERM)
             return
+
+
+def _is_there(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

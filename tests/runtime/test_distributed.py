@@ -7,16 +7,21 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from mlflow.tracking import MlflowClient
+from safetensors.torch import load_file
 
 from entrypoints import stage1, stage2
 from mmclf.errors import ConfigError
 from mmclf.evaluation.probabilities import read_table
+from mmclf.records.runs import artifact_path
 from mmclf.runtime.distributed import World, join_world
+from mmclf.store.cache import UNFINISHED, cache_folder
 from tests.conftest import MAX_LEN, SIZE
 from tests.stores import mlflow_store
 
@@ -97,6 +102,53 @@ def test_two_processes_reach_what_one_reaches(shop, store, settings, capsys, lau
         losses.append([point.value for fold in ("0", "1") for point in histories[fold]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert client.get_run(both["run_id"]).data.tags["processes"] == "2"
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_killed_go_on_to_the_same(shop, store, settings):
+    table = ["--csv", str(shop.train_csv), "--images", str(shop.images)]
+    configs = PROJECT / "configs"
+    assert stage1.main([*table, "--config", str(configs / "stage1.yaml"), "--overrides", settings]) == 0
+    more = "train.lrs.image_encoder=1e-3 train.lrs.text_encoder=1e-3 train.ema=0.9 train.patch_dropout=0.5"
+    more += " train.batch_size=4 train.save_minutes=0"  # 21 batches an epoch, so that a state lies within it
+    options = ["--config", str(configs / "stage2.yaml"), "--overrides", f"{settings} {more}", "--report", "false"]
+    command = [sys.executable, "-m", *LAUNCHERS["torchrun"], "-m", "entrypoints.stage2", *options]
+
+    def finish():
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return read_json(done.stdout)["run_id"], done.stderr
+
+    undisturbed, _ = finish()
+    for place in ("fold-0", "fold-1"):
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 120
+            while not list(cache_folder().glob(f"{UNFINISHED}/*/{place}/state/state.json")):
+                assert time.monotonic() < end
+                time.sleep(0.05)
+        finally:
+            workers = psutil.Process(process.pid).children(recursive=True)
+            for each in [*workers, process]:
+                each.kill()
+            process.wait()
+            psutil.wait_procs(workers, timeout=30)
+    found, said = finish()
+    assert f"goes on with run {found}, which was interrupted: 1 folds are there, 1 left" in said
+    paths = [next(store.glob(f"mlruns/**/{run_id}/artifacts/oof.parquet")) for run_id in (undisturbed, found)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    weights = []
+    for run_id in (undisturbed, found):
+        children = MlflowClient().search_runs(["0"], f"tags.mlflow.parentRunId = '{run_id}' and tags.role = 'fold'")
+        assert [run.info.status for run in children] == ["FINISHED"] * 2
+        weights.append(
+            {
+                run.data.tags["fold"]: load_file(artifact_path(run, "checkpoint") / "weights.safetensors")
+                for run in children
+            }
+        )
+    for fold, tensors in weights[0].items():
+        assert all((tensor == weights[1][fold][name]).all() for name, tensor in tensors.items())
 
 
 def test_folds_from_separate_processes_make_one_run(shop, store, settings):
