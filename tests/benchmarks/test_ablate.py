@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from benchmarks import ablate
-from tests.conftest import MAX_LEN
 
 
 def test_an_interval_covers_the_mean_of_noise_and_shrinks_with_the_rows():
@@ -38,18 +37,6 @@ def test_an_unknown_row_is_named(capsys):
     with pytest.raises(SystemExit):
         ablate.main(["kernels"])
     assert "found 'kernels'; the rows are tf-idf, " in capsys.readouterr().err
-
-
-@pytest.fixture
-def luma(tmp_path, shop, clip_folder, monkeypatch):
-    """The drawn shop in its place."""
-    folder = tmp_path / "luma"
-    folder.mkdir()
-    (folder / "train.csv").symlink_to(shop.train_csv)
-    (folder / "images").symlink_to(shop.images)
-    monkeypatch.setattr(ablate, "DATA", tmp_path)
-    monkeypatch.setattr(ablate, "MAX_LEN", MAX_LEN)
-    monkeypatch.setenv("MMCLF_BENCH_MODEL", f"local-dir:{clip_folder}")
 
 
 @pytest.mark.usefixtures("luma")

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import ablate, label_errors
-from tests.conftest import MAX_LEN
+from benchmarks import label_errors
 
 
 def test_five_per_cent_get_another_label_and_the_same_each_time():
@@ -28,14 +27,8 @@ def test_a_ranking_finds_errors_that_are_plain(name):
     assert label_errors.found(-label_errors.RANKINGS[name](p, given), wrong) == 0.0
 
 
-def test_it_runs(tmp_path, shop, clip_folder, monkeypatch, capsys):
-    folder = tmp_path / "luma"
-    folder.mkdir()
-    (folder / "train.csv").symlink_to(shop.train_csv)
-    (folder / "images").symlink_to(shop.images)
-    monkeypatch.setattr(ablate, "DATA", tmp_path)
-    monkeypatch.setattr(ablate, "MAX_LEN", MAX_LEN)
-    monkeypatch.setenv("MMCLF_BENCH_MODEL", f"local-dir:{clip_folder}")
+@pytest.mark.usefixtures("luma")
+def test_it_runs(capsys):
     assert label_errors.main(["--data", "luma", "--seeds", "0"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1] for line in lines[2:] if line}
