@@ -26,7 +26,8 @@ def labels(evidence: Evidence) -> Section:
         grouped=evidence.groups is not None,
     )
     table = issues_table(evidence, issues)
-    summary = f"About {likely:,} labels are likely wrong; the most doubtful come first." if likely else ""
+    said = f"Up to {likely:,} labels may be wrong, fewer where the model is weak; the most doubtful come first."
+    summary = said if likely else ""
     return Section("labels", "Labels that are likely wrong", html, summary, tables={"label_issues": table})
 
 
