@@ -46,8 +46,8 @@ PRELOADED = [
     "torch",
 ]
 KIB = 2**10
-SIZE = 64 * 2**20
-# bytes that are left, from none on; the last is enough for all of a command
+SIZE = 512 * 2**20  # of all that the commands leave in one place
+# KiB that are left, from none on; the last is enough for all of a command
 ROOM = [0, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024]
 
 
@@ -85,7 +85,11 @@ class Disk:
 def mounted(folder: Path) -> Iterator[Disk]:
     """A tmpfs at a new folder."""
     folder.mkdir()
-    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)], check=True)
+    try:
+        subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"can't mount a disk here ({error}); needs root on Linux", file=sys.stderr)
+        raise SystemExit(3) from None
     try:
         yield Disk(folder)
     finally:
@@ -258,19 +262,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="mmclf-full-disk-") as name:
         shop = Shop(Path(name))
         for number, place in enumerate(each for each in PLACES if options.place in each.name):
-            try:
-                with mounted(Path(name) / f"disk-{number}") as disk:
-                    print(f"on the disk: {place.name}", flush=True)
-                    out = shop.settle(place, disk, number)
-                    for command in COMMANDS:
-                        if command in place.commands:
-                            wrong += try_command(shop, command, out, disk, ROOM[:: options.every], seen)
-                        else:
-                            code, said = shop.run(command, out)
-                            wrong += [f"{command}: {said}"] if code else []
-            except (OSError, subprocess.CalledProcessError) as error:
-                print(f"can't mount a disk here ({error}); needs root on Linux", file=sys.stderr)
-                return 3
+            with mounted(Path(name) / f"disk-{number}") as disk:
+                print(f"on the disk: {place.name}", flush=True)
+                out = shop.settle(place, disk, number)
+                for command in COMMANDS:
+                    if command in place.commands:
+                        wrong += try_command(shop, command, out, disk, ROOM[:: options.every], seen)
+                    else:
+                        code, said = shop.run(command, out)
+                        wrong += [f"{command}: {said}"] if code else []
     print("\n".join(f"wrong: {each}" for each in wrong))
     print(f"{sum(seen.values())} starts: {', '.join(f'{count} {how}' for how, count in sorted(seen.items()))}")
     return 1 if wrong else 0

@@ -11,6 +11,7 @@ import yaml
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
 from ..errors import RegistryError
@@ -101,7 +102,11 @@ def add_version(
     with quiet_mlflow():
         from .serving import log_model  # importing MLflow's pyfunc takes a second, which infer doesn't need
 
-        info = log_model(bundle, metadata={"mmclf": plain})
+        try:
+            info = log_model(bundle, metadata={"mmclf": plain})
+        except BaseException:
+            drop_unnamed(client, run_id)
+            raise
         try:
             _make_model(client, name)
             version = client.create_model_version(
@@ -112,6 +117,20 @@ def add_version(
                 raise
             raise RegistryError(f"--name: {name!r}: {error.message}") from None
     return version
+
+
+def drop_unnamed(client: MlflowClient, run_id: str) -> None:
+    """Delete the models of a run that no version names, with their files: what an interrupted packing leaves.
+
+    What the store refuses to delete stays.
+    """
+    with contextlib.suppress(Exception):  # every backend raises its own, and there is another error to tell
+        experiment = client.get_run(run_id).info.experiment_id
+        named = {version.model_id for version in client.search_model_versions(f"run_id = '{run_id}'")}
+        for model in client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'"):
+            if model.model_id not in named:
+                get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
+                client.delete_logged_model(model.model_id)
 
 
 def find_interrupted(client: MlflowClient, name: str, tags: Mapping[Tag, str]) -> tuple[ModelVersion, Run] | None:

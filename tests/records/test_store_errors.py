@@ -3,6 +3,7 @@
 .venv/bin/python -m pytest tests/records/test_store_errors.py
 """
 
+import errno
 import itertools
 import shutil
 import sqlite3
@@ -14,10 +15,11 @@ import requests
 import sqlalchemy
 from mlflow.exceptions import MlflowException
 from mlflow.protos import databricks_pb2 as codes
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 
-from entrypoints import ensemble, stage1, stage2
+from entrypoints import ensemble, register, stage1, stage2
 from mmclf.errors import RegistryError, RunError
 from mmclf.records import registry
 from mmclf.records.runs import get_run
@@ -193,6 +195,25 @@ def test_why_a_run_failed_is_said_though_the_store_fails_too(project, monkeypatc
     said = call(stage1, *options, *project.command("stage1", "--overrides", "data.on_bad_image=error"), fails=True)
     assert f"error: unreadable picture {first.name}" in said
     assert "\nand then: MLflow: the store" in said
+
+
+def test_a_model_that_is_not_whole_leaves_nothing(project, monkeypatch):
+    call(stage1, *project.train, *project.command("stage1", "--overrides", "train.epochs=1"))
+    whole = LocalArtifactRepository.log_artifacts
+
+    def full(repository, folder, path=None):
+        whole(repository, folder, path)
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalArtifactRepository, "log_artifacts", full)
+        assert "no space left" in call(register, fails=True)
+    models = project.folder / "mlruns" / "0" / "models"
+    assert models.is_dir()
+    assert not [path for path in models.rglob("*") if path.is_file()]
+    assert not connect().search_logged_models(["0"])
+    call(register)
+    assert len(list(models.rglob("MLmodel"))) == 1
 
 
 def test_a_slip_keeps_its_traceback(project, monkeypatch):
