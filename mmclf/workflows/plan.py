@@ -38,8 +38,9 @@ SMALL_TOWERS = 50_000_000
 RECIPE_RATES = {"train.lrs.image_encoder": 1e-5, "train.lrs.text_encoder": 1e-5}
 # rows beyond which a kernel head isn't made
 KERNEL_ROWS = 200_000
-# seconds that a kernel head's fold takes on two cores, by its rows
-KERNEL_SECONDS = {300: 1.0, 1_000: 6.0, 3_200: 12.0, 10_000: 90.0, 20_000: 420.0, 100_000: 570.0, 1_000_000: 5_500.0}
+# seconds that a kernel head's fold takes on two cores, by its rows: up to 20,000 exactly, then on landmarks
+KERNEL_SECONDS = {300: 1.0, 1_000: 6.0, 3_200: 12.0, 10_000: 90.0, 20_000: 420.0}
+LANDMARK_SECONDS = {20_000: 100.0, 50_000: 141.0, 100_000: 200.0, 1_000_000: 1_300.0}
 STEP_SECONDS = 2.5e-3  # of a step of 32 rows of the MLP
 # a fine-tuned row costs as many encoded ones: forward, backward, and a picture that is decoded anew
 FINE_TUNED_ROWS = 4.0
@@ -190,8 +191,9 @@ def describe(steps: list[Step]) -> list[list[str]]:
 
 
 def _kernel_seconds(rows: int, machine: Machine) -> float:
-    known = np.log(list(KERNEL_SECONDS))
-    seconds = np.exp(np.interp(np.log(max(rows, 1)), known, np.log(list(KERNEL_SECONDS.values()))))
+    measured = KERNEL_SECONDS if rows <= max(KERNEL_SECONDS) else LANDMARK_SECONDS
+    known = np.log(list(measured))
+    seconds = np.exp(np.interp(np.log(max(rows, 1)), known, np.log(list(measured.values()))))
     return float(seconds) * _cores(machine)
 
 
