@@ -4,7 +4,7 @@
     python -m entrypoints.infer --csv test.csv --images images/ --model models:/mmclf/3,RUN_ID
 
 Without a champion, the newest stage 2 scores. Another scale is `--overrides data.img_size=280`; `ensemble` averages
-the runs.
+the runs. Of a table that has labels the figures are given too, and a report is made, as by `evaluate`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 import mmclf
 
 from .common import run
-from .options import parse_fold, parse_share
+from .options import parse_flag, parse_fold, parse_share
 
 DEFAULTS = {
     "csv": None,
@@ -26,12 +26,13 @@ DEFAULTS = {
     "model": "",
     "precision": "0",
     "out": "",
+    "report": "true",
 }
 
 
 def infer(options: argparse.Namespace) -> dict[str, Any]:
     """Write submission.csv and probabilities.parquet; returns the headline figures."""
-    fold = parse_fold("fold", options.fold)
+    fold, report = parse_fold("fold", options.fold), parse_flag("report", options.report)
     found = mmclf.infer(
         options.csv,
         images=options.images,
@@ -41,6 +42,7 @@ def infer(options: argparse.Namespace) -> dict[str, Any]:
         fold=fold,
         precision=parse_share("precision", options.precision),
         out=options.out,
+        report=report,
     )
     return found.figures
 

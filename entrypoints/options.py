@@ -5,6 +5,7 @@ from mmclf.errors import ConfigError
 MOST = 10**9
 HELP = {
     "csv": "the table: a CSV with a header and an id column",
+    "labels": "a table with the id and the label of each row, where --csv has no labels",
     "images": "the folder of pictures, named <id>.jpg or <id>_1.jpg",
     "config": "the YAML file with the configuration",
     "overrides": 'changes to it, as "train.epochs=3 data.img_size=336"',

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .errors import MmclfError
     from .workflows.batch import batch
     from .workflows.ensemble import ensemble
+    from .workflows.evaluate import evaluate
     from .workflows.fit import fit
     from .workflows.infer import infer
     from .workflows.loaded_model import load
@@ -28,6 +29,7 @@ __all__ = [
     "__version__",
     "batch",
     "ensemble",
+    "evaluate",
     "fit",
     "infer",
     "load",

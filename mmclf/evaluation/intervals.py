@@ -6,20 +6,21 @@ resample draws whole groups where there are some (Davison and Hinkley, Bootstrap
 draws are moved so that their mean is the figure of the rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from .metrics import BINS, calibration_error, is_in_top_k, log_loss, macro_f1, top_k
+from .metrics import BINS
 from .probabilities import ProbabilityTable
+from .row_scores import RowScores
 
 RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 0
-# resamples at a time, for the memory
-PART = 100
+# resamples at a time, and their cells, for the memory
+PART, CELLS = 100, 10_000_000
 # standard normal deviate of LEVEL
 Z = 1.959964
 
@@ -46,47 +47,32 @@ def bootstrap(table: ProbabilityTable, groups: Sequence[str] | None = None) -> d
     Returns:
         `top1`, `top3`, `macro_f1`, `loss` and `calibration_error`, as in metrics.py.
     """
-    probabilities, targets = table.probabilities, table.targets()
-    values = {
-        "top1": top_k(probabilities, targets, 1),
-        "top3": top_k(probabilities, targets, 3),
-        "macro_f1": macro_f1(probabilities, targets),
-        "loss": log_loss(probabilities, targets),
-        "calibration_error": calibration_error(probabilities, targets),
-    }
-    draws = resampled(table, groups)
+    return bootstrap_scores(RowScores.of(table.probabilities, table.targets()), groups)
+
+
+def bootstrap_scores(scores: RowScores, groups: Sequence[str] | None = None) -> dict[str, Interval]:
+    """The same as `bootstrap`, where the probabilities of all rows would need too much memory."""
+    counted = _Counted.of(scores)
+    values = counted.figures(np.ones((1, len(scores)), dtype=np.int32))
+    draws = resampled(scores, groups)
     found = {}
-    for name, value in values.items():
+    for name, [value] in values.items():
         moved = draws[name] - draws[name].mean() + value
         low, high = np.quantile(moved, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         most = np.inf if name == "loss" else 1.0
-        found[name] = Interval(value, max(0.0, float(low)), min(most, float(high)))
+        found[name] = Interval(float(value), max(0.0, float(low)), min(most, float(high)))
     return found
 
 
-def resampled(table: ProbabilityTable, groups: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+def resampled(scores: RowScores, groups: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Each figure of RESAMPLES resamples, float64 (RESAMPLES,); see `bootstrap`."""
-    probabilities, targets = table.probabilities, table.targets()
-    rows = np.arange(len(targets))
-    hits = is_in_top_k(probabilities, targets, 1), is_in_top_k(probabilities, targets, 3)
-    truth = np.maximum(probabilities[rows, targets].astype(np.float64), np.finfo(np.float32).tiny)
-    means = np.stack([*hits, -np.log(truth)], axis=1).astype(np.float64)
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    order = np.argsort(confidence, kind="stable")
-    gaps = (confidence - hits[0])[order]
-    counted = _Counted.of(targets, probabilities.argmax(axis=1), probabilities.shape[1])
-    parts = []
-    for times in draw_rows(len(targets), groups):
-        total = times.sum(axis=1, keepdims=True)
-        sums = times @ means / total
-        errors = [_calibration(each[order], gaps) for each in times]
-        parts.append(np.column_stack([sums, counted.macro_f1(times), errors]))
-    names = ("top1", "top3", "loss", "macro_f1", "calibration_error")
-    return dict(zip(names, np.concatenate(parts).T, strict=True))
+    counted = _Counted.of(scores)
+    parts = [counted.figures(times) for times in draw_rows(len(scores), groups)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def draw_rows(rows: int, groups: Sequence[str] | None) -> list[np.ndarray]:
-    """How often each row is in each of RESAMPLES resamples, int64 (PART, rows) at a time; seeded.
+def draw_rows(rows: int, groups: Sequence[str] | None) -> Iterator[np.ndarray]:
+    """How often each row is in each of RESAMPLES resamples, int32 (some of them, rows) at a time; seeded.
 
     Args:
         rows: how many there are.
@@ -95,12 +81,46 @@ def draw_rows(rows: int, groups: Sequence[str] | None) -> list[np.ndarray]:
     numbers = np.arange(rows) if groups is None else np.unique(groups, return_inverse=True)[1]
     count = int(numbers.max()) + 1
     rng = np.random.default_rng(SEED)
-    found = []
-    for _ in range(0, RESAMPLES, PART):
-        drawn = rng.integers(count, size=(PART, count)) + count * np.arange(PART)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=PART * count).reshape(PART, count)
-        found.append(times[:, numbers].astype(np.int32))
-    return found
+    part = max(1, min(PART, CELLS // rows))
+    for start in range(0, RESAMPLES, part):
+        size = min(part, RESAMPLES - start)
+        drawn = rng.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        yield times[:, numbers].astype(np.int32)
+
+
+def mean_interval(values: np.ndarray, groups: Sequence[str] | None = None) -> Interval:
+    """The mean of values of rows, such as paired differences, by the same bootstrap.
+
+    Args:
+        values: float (rows,), at least one.
+        groups: of the rows; drawn whole.
+    """
+    numbers = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    totals = np.column_stack([np.bincount(numbers, values), np.bincount(numbers)])
+    # groups of the same sum and size are one kind, so differences of hits cost next to nothing
+    kinds, counts = np.unique(totals, axis=0, return_counts=True)
+    rng = np.random.default_rng(SEED)
+    part = max(1, min(PART, CELLS // len(kinds)))
+    draws = []
+    for start in range(0, RESAMPLES, part):
+        times = rng.multinomial(len(totals), counts / len(totals), size=min(part, RESAMPLES - start))
+        sums = times @ kinds
+        draws.append(sums[:, 0] / sums[:, 1])
+    low, high = np.quantile(np.concatenate(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def difference(one: Interval, other: Interval) -> Interval:
+    """One figure less another of other rows, by their intervals.
+
+    Each end is as far away as the two ends that lead to it together, at right angles (Newcombe, Interval Estimation for
+    the Difference between Independent Proportions, 1998).
+    """
+    value = one.value - other.value
+    low = value - np.hypot(one.value - one.low, other.high - other.value)
+    high = value + np.hypot(one.high - one.value, other.value - other.low)
+    return Interval(value, float(low), float(high))
 
 
 def wilson(right: float, rows: float) -> Interval:
@@ -115,20 +135,43 @@ def wilson(right: float, rows: float) -> Interval:
 
 @dataclass(frozen=True)
 class _Counted:
-    """Rows by their class, by what they are taken for, and those where both are the same; (rows, classes)."""
+    """Rows in the shape in which resamples of them are counted.
 
+    Attributes:
+        means: float64 (rows, 3), what the means of are top-1, top-3 and loss.
+        order, gaps: int64 and float64 (rows,), rows by confidence, and how far it is from what came true.
+        truth, predicted, right: (rows, classes), rows by their class, by what they are taken for, and where both agree.
+    """
+
+    means: np.ndarray
+    order: np.ndarray
+    gaps: np.ndarray
     truth: csr_array
     predicted: csr_array
     right: csr_array
 
     @classmethod
-    def of(cls, targets: np.ndarray, predictions: np.ndarray, classes: int) -> "_Counted":
-        rows = np.arange(len(targets))
-        shape = (len(rows), classes)
-        truth, predicted = (csr_array((np.ones(len(rows)), (rows, each)), shape) for each in (targets, predictions))
-        return cls(truth, predicted, truth.multiply(predicted).tocsr())
+    def of(cls, scores: RowScores) -> "_Counted":
+        likely = np.maximum(scores.truth.astype(np.float64), np.finfo(np.float32).tiny)
+        means = np.stack([scores.hits, scores.in_top3, -np.log(likely)], axis=1).astype(np.float64)
+        confidence = scores.confidence.astype(np.float64)
+        order = np.argsort(confidence, kind="stable")
+        rows = np.arange(len(scores))
+        shape = (len(scores), scores.classes)
+        truth, predicted = (
+            csr_array((np.ones(len(rows)), (rows, each)), shape) for each in (scores.targets, scores.predictions)
+        )
+        gaps = (confidence - scores.hits)[order]
+        return cls(means, order, gaps, truth, predicted, truth.multiply(predicted).tocsr())
 
-    def macro_f1(self, times: np.ndarray) -> np.ndarray:
+    def figures(self, times: np.ndarray) -> dict[str, np.ndarray]:
+        """Each float64 (resamples,), of rows that are there int (resamples, rows) times."""
+        top1, top3, loss = (times @ self.means / times.sum(axis=1, keepdims=True)).T
+        errors = np.array([_calibration(each[self.order], self.gaps) for each in times])
+        macro_f1 = self._macro_f1(times)
+        return {"top1": top1, "top3": top3, "macro_f1": macro_f1, "loss": loss, "calibration_error": errors}
+
+    def _macro_f1(self, times: np.ndarray) -> np.ndarray:
         """float64 (resamples,); over the classes that occur in each."""
         hits, both = times @ self.right, times @ self.truth + times @ self.predicted
         f1 = 2 * hits / np.maximum(both, 1)

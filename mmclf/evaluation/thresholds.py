@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .intervals import wilson
 from .probabilities import ProbabilityTable
 
 PRECISIONS = (0.9, 0.95, 0.98, 0.99)
@@ -67,8 +68,6 @@ def hold_out(table: ProbabilityTable, precision: float) -> Held:
         table: out of fold, with folds.
         precision: asked for, in (0, 1).
     """
-    from scipy.stats import binomtest  # here, since it takes a second
-
     assert table.folds is not None  # noqa: S101 - it is out of fold
     confidence, hits = _sure(table)
     labelled = np.zeros(len(hits), dtype=bool)
@@ -77,11 +76,24 @@ def hold_out(table: ProbabilityTable, precision: float) -> Held:
         least = _least_confidence(confidence[~here], hits[~here], precision)
         if least is not None:
             labelled[here] = confidence[here] >= least
-    if not labelled.any():
-        return Held(float("nan"), float("nan"), float("nan"), 0.0)
-    found = binomtest(int(hits[labelled].sum()), int(labelled.sum()))
-    interval = found.proportion_ci(method="wilson")
-    return Held(float(found.statistic), float(interval.low), float(interval.high), float(labelled.mean()))
+    return _held(labelled, hits)
+
+
+def reach(threshold: Threshold, confidence: np.ndarray, hits: np.ndarray) -> Held:
+    """What a threshold is worth on other rows.
+
+    Args:
+        threshold: of a model.
+        confidence: float (n,), at least one row.
+        hits: bool (n,), whether the most probable class is right.
+    """
+    return _held(confidence >= threshold.confidence, hits)
+
+
+def _held(labelled: np.ndarray, hits: np.ndarray) -> Held:
+    """Of bool (n,), which rows are labelled, and which are right."""
+    found = wilson(float(hits[labelled].sum()), int(labelled.sum()))
+    return Held(found.value, found.low, found.high, float(labelled.mean()))
 
 
 def _sure(table: ProbabilityTable) -> tuple[np.ndarray, np.ndarray]:

@@ -33,8 +33,8 @@ class Tag(Word):
 
     STAGE = (
         "stage",
-        "the job: fit, tune, stage1, stage2, fusion, infer, ensemble, register, batch or demo; of a version, that of "
-        "its model",
+        "the job: fit, tune, stage1, stage2, fusion, infer, ensemble, register, evaluate, batch or demo; of a version, "
+        "that of its model",
     )
     ROLE = (
         "role",
@@ -136,6 +136,25 @@ class Metric(Word):
     SPEED = "speed/rows_per_second", "rows a second"
     WAIT = "speed/data_wait", "share of the time spent waiting for data"
     MEMORY = "speed/peak_memory_mib", "memory that the process held at most, in MiB"
+    EVAL_TOP1 = "eval/top1", "share of the labelled rows whose class was named first"
+    EVAL_TOP1_LOW = "eval/top1_low", "lower end of the 95 % interval of eval/top1"
+    EVAL_TOP1_HIGH = "eval/top1_high", "upper end of the 95 % interval of eval/top1"
+    EVAL_TOP3 = "eval/top3", "share of the labelled rows whose class was among the first three"
+    EVAL_TOP3_LOW = "eval/top3_low", "lower end of the 95 % interval of eval/top3"
+    EVAL_TOP3_HIGH = "eval/top3_high", "upper end of the 95 % interval of eval/top3"
+    EVAL_MACRO_F1 = "eval/macro_f1", "mean of the classes' F1 over the labelled rows"
+    EVAL_MACRO_F1_LOW = "eval/macro_f1_low", "lower end of the 95 % interval of eval/macro_f1"
+    EVAL_MACRO_F1_HIGH = "eval/macro_f1_high", "upper end of the 95 % interval of eval/macro_f1"
+    EVAL_LOSS = "eval/loss", "mean of -log p(true class) over the labelled rows"
+    EVAL_LOSS_LOW = "eval/loss_low", "lower end of the 95 % interval of eval/loss"
+    EVAL_LOSS_HIGH = "eval/loss_high", "upper end of the 95 % interval of eval/loss"
+    EVAL_CALIBRATION = "eval/calibration_error", "expected calibration error of the labelled rows"
+    EVAL_CALIBRATION_LOW = "eval/calibration_error_low", "lower end of the 95 % interval of eval/calibration_error"
+    EVAL_CALIBRATION_HIGH = "eval/calibration_error_high", "upper end of the 95 % interval of eval/calibration_error"
+    EVAL_ROWS = "eval/rows", "rows with a label that the model knows"
+    EVAL_UNKNOWN = "eval/unknown_rows", "rows with a label that the model doesn't know, which no figure counts"
+    EVAL_EXPECTED_TOP1 = "eval/expected_top1", "top-1 of the rows that the model held out when it was trained"
+    EVAL_BY_CONFIDENCE = "eval/confidence", "mean calibrated confidence: the top-1 that the model itself expects"
     TEST_TOP1 = "test/top1", "of the demo: share of unseen rows whose class was found"
     TEST_CHANCE = "test/chance", "of the demo: share of the most frequent class"
 
@@ -153,7 +172,7 @@ class Artifact(StrEnum):
     HISTORY = "history.csv"  # of a fold: a row an epoch
     TENSORBOARD = "tensorboard"  # of a fold: the same as event files
     CONFIG = "config.yaml"
-    REPORT = "report.html"  # of a stage and of a fusion; its plots and tables as files in report/
+    REPORT = "report.html"  # of a stage, of a fusion and of labelled rows; its plots and tables as files in report/
     BEST_CONFIG = "best-config.yaml"  # of a tune
     TRIALS = "trials.csv"  # of a tune: a row a trial
     HISTORY_PLOT = "history.png"  # of a tune

@@ -1,6 +1,7 @@
 """What confidence is worth: reliability before and after scaling, and precision against coverage."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ from ..evaluation.reliability import Reliability, precision_by_coverage, reliabi
 from ..evaluation.thresholds import Threshold, find_thresholds, hold_out
 from .drawing import ACCENT, DARK, INK, LIGHT, MUTED, Plot, in_percent
 from .evidence import Evidence
+from .new_data import NewData
 from .section import Cell, Column, Section, Table, percent, render
 
 if TYPE_CHECKING:
@@ -25,10 +27,17 @@ def confidence(evidence: Evidence) -> Section:
     before = reliability(evidence.table.probabilities, evidence.targets)
     scaled = scaled_out_of_fold(evidence.table)
     after = None if scaled is None else reliability(scaled, evidence.targets)
-    found = find_thresholds(evidence.table)
+    found = find_thresholds(evidence.table) if evidence.new is None else _as_here(evidence.new)
     plots = {plot.name: plot for plot in (_reliability_plot(before, after), _coverage_plot(evidence, found))}
-    table = _thresholds_table(evidence, found)
-    html = render("confidence.html.j2", before=before, after=after, plots=list(plots.values()), table=table)
+    table = _thresholds_table(evidence, found) if evidence.new is None else _reached_table(evidence.new)
+    html = render(
+        "confidence.html.j2",
+        before=before,
+        after=after,
+        plots=list(plots.values()),
+        table=table,
+        is_out_of_fold=evidence.new is None,
+    )
     tables = {"thresholds": table, "reliability": _bins_table(before, after)}
     summary = ""
     if found:
@@ -50,6 +59,23 @@ def _thresholds_table(evidence: Evidence, found: Sequence[Threshold]) -> Table:
         reached = (held.precision, held.low, held.high) if held else (None, None, None)
         rows.append((threshold.precision, threshold.confidence, threshold.coverage, *reached))
     return Table("Labelling without a person: the confidence that a wanted precision asks for", columns, rows)
+
+
+def _reached_table(new: NewData) -> Table:
+    """What the model's thresholds are worth on new rows."""
+    names = ["wanted precision", "confidence from", "labelled out of fold", "labelled here", "precision here", "from"]
+    kinds = ["share", "number", "share", "share", "share", "share"]
+    columns = [*(Column(name, kind) for name, kind in zip(names, kinds, strict=True)), Column("to", "share")]
+    rows = [
+        (each.precision, each.confidence, each.coverage, held.coverage, held.precision, held.low, held.high)
+        for each, held in new.thresholds
+    ]
+    return Table("Labelling without a person: what the model's thresholds reach here", columns, rows)
+
+
+def _as_here(new: NewData) -> list[Threshold]:
+    """The model's thresholds, with the share of the new rows that each labels."""
+    return [replace(threshold, coverage=held.coverage) for threshold, held in new.thresholds]
 
 
 def _bins_table(before: Reliability, after: Reliability | None) -> Table:

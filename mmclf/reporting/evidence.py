@@ -9,6 +9,7 @@ import numpy as np
 from ..data.rows import Rows
 from ..evaluation.crossvalidation import Figures, figures_of
 from ..evaluation.probabilities import ProbabilityTable
+from .new_data import NewData
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Evidence:
         members: of a fusion.
         modalities: None where it isn't known.
         cut: bool (rows,), texts longer than what is read; None where it isn't known.
+        new: of rows that came after the training; None for those that it was trained with.
     """
 
     title: str
@@ -92,6 +94,7 @@ class Evidence:
     members: Sequence[Member] = ()
     modalities: Modalities | None = None
     cut: np.ndarray | None = None
+    new: NewData | None = None
 
     def __len__(self) -> int:
         return len(self.table)

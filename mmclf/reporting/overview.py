@@ -20,24 +20,27 @@ def overview(evidence: Evidence) -> Section:
     """The figures of all rows with intervals, of each fold, and of each member of a fusion."""
     figures = bootstrap(evidence.table, evidence.groups)
     found = top_k_curve(evidence)
-    tables = {"figures": _figures(figures), "folds": _folds(evidence), "top-k": _top_k_table(found)}
+    tables = {"figures": _figures(figures), "top-k": _top_k_table(found)}
+    if evidence.table.folds is not None:
+        tables["folds"] = _folds(evidence)
     members = _members(evidence)
     plot = _top_k_plot(found)
     html = render(
         "overview.html.j2",
         table=tables["figures"],
-        folds=tables["folds"],
+        folds=tables.get("folds"),
         members=members,
         has_members=bool(evidence.members),
         plot=plot,
         rows=len(evidence),
         groups=None if evidence.groups is None else len(set(evidence.groups)),
         resamples=RESAMPLES,
-        is_out_of_fold=evidence.table.folds is not None,
     )
     top1 = figures["top1"]
     between = f"{percent(top1.low)} to {percent(top1.high)} with 95\u00a0% confidence"
     summary = f"Of {len(evidence):,} products {percent(top1.value)} are labelled right ({between})."
+    if evidence.new is not None and evidence.new.verdict:
+        summary = ""  # which that says already
     if evidence.members:
         tables["members"] = members
     return Section("figures", "What it reached", html, summary, {plot.name: plot}, tables)

@@ -10,12 +10,15 @@ from .confusions import confusions
 from .curves import curves
 from .evidence import Evidence
 from .labels import labels
+from .new_data import drifted, expected
 from .overview import overview
 from .section import Section, render
 from .slices import slices
 
 PAGE, FOLDER = "report.html", "report"
-SECTIONS: Sequence[Callable[[Evidence], Section]] = (overview, confusions, classes, confidence, slices, labels, curves)
+Make = Callable[[Evidence], Section]
+OUT_OF_FOLD: Sequence[Make] = (overview, confusions, classes, confidence, slices, labels, curves)
+NEW: Sequence[Make] = (expected, drifted, overview, confusions, classes, confidence, slices, labels)
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,31 @@ class Report:
 
 
 def make_report(evidence: Evidence) -> Report:
-    """The report of a run.
+    """The report of a run on the rows that it held out, or on new ones.
 
     Args:
         evidence: at least one row.
     """
-    sections = [make(evidence) for make in SECTIONS]
+    sections = [make(evidence) for make in (OUT_OF_FOLD if evidence.new is None else NEW)]
+    return put_together(evidence.title, evidence.facts, sections)
+
+
+def put_together(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> Report:
+    """A page of sections.
+
+    Args:
+        title: its heading.
+        facts: name and value of what it is about.
+        sections: in their order.
+    """
     files: dict[str, bytes] = {}
     for section in sections:
         files |= {f"{name}.png": plot.png for name, plot in section.plots.items()}
         files |= {f"{name}.csv": table.csv() for name, table in section.tables.items()}
     html = render(
         "page.html.j2",
-        title=evidence.title,
-        facts=evidence.facts,
+        title=title,
+        facts=facts,
         sections=sections,
         summary=[section.summary for section in sections if section.summary],
         files=sorted(files),

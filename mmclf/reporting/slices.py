@@ -54,6 +54,7 @@ def slices(evidence: Evidence) -> Section:
         has_rows=evidence.rows is not None,
         left_out=listed(_left_out(evidence)) if _left_out(evidence) else "",
         is_fusion=bool(evidence.members),
+        is_out_of_fold=evidence.new is None,
     )
     return Section("slices", "Kinds of products", html, plots={plot.name: plot}, tables=tables)
 

@@ -13,7 +13,13 @@ from ..store.space import warn_if_short
 from .results import ScoringRun
 
 if TYPE_CHECKING:
-    from ..data.table import TableLike
+    from collections.abc import Sequence
+
+    from ..data.catalog import Catalog
+    from ..data.table import Table, TableLike
+    from ..records.sources import Source
+    from .judging import Judge
+    from .scorer import Scorer
 
 
 def infer(
@@ -26,8 +32,9 @@ def infer(
     fold: int | None = None,
     precision: float = 0.0,
     out: str | Path = "",
+    report: bool = True,
 ) -> ScoringRun:
-    """Score a table and keep the probabilities.
+    """Score a table and keep the probabilities; where it has labels, say how many are right, as `evaluate` does.
 
     Args:
         table: a CSV with a header, or a data frame: an id and texts for each row.
@@ -40,6 +47,7 @@ def infer(
         precision: share of right ones that is wanted among the labelled rows, as 0.98; rows that are less sure than the
             model's threshold for it become "unassigned". 0 labels all.
         out: a folder that the result files are copied to as well.
+        report: of a table with labels: make the report, `report.html`, once its figures are recorded.
 
     Returns:
         The run, with its predictions and probabilities.
@@ -66,6 +74,7 @@ def infer(
     for source in sources:
         say(f"infer: {source}")
     scorer = score_with(sources, catalog.rows)
+    judge = _judge(opened, catalog, sources, scorer)
     tags = {
         Tag.SOURCE_RUN: ",".join(source.run_id for source in sources),
         Tag.MODEL: model or sources[0].label,
@@ -86,6 +95,8 @@ def infer(
         assigned = 0
         with write_parts(*paths, scorer.meta.id_col, scorer.meta.label_col, least) as write:
             for positions, part in scorer.scoring:
+                if judge is not None:
+                    judge.add(positions, part)
                 assigned += int((part.max(axis=1) >= least).sum())
                 write(ProbabilityTable([catalog.ids[row] for row in positions], scorer.classes, part))
         scoring = scorer.scoring
@@ -104,10 +115,30 @@ def infer(
         tracking.store_files(record, made, settings)
         tracking.log_facts({}, scoring.ledger.figures() | facts)
         say_unreadable([sentence for _, sentence in scoring.examples], scoring.unreadable)
+        if judge is not None:
+            judge.conclude(record.info.run_id, record.info.run_name, report=report)
     output = str(Path(out) / Artifact.SUBMISSION if out else runs.artifact_path(record, Artifact.SUBMISSION))
     say(f"infer: {rows:,} rows in {clock(seconds)}, {rows / seconds:.1f} rows/s -> {output}")
     figures: dict[str, Any] = {"run_id": record.info.run_id, "rows": rows, "seconds": round(seconds, 1)}
     if precision:
         say(f"infer: {assigned:,} rows are labelled, for a precision of {precision:g}; the others are unassigned")
         figures["assigned"] = assigned
+    if judge is not None:
+        say(f"infer: {judge.found.sentence}")
+        figures |= judge.figures()
     return ScoringRun(record.info.run_id, figures | {"output": output})
+
+
+def _judge(opened: "Table", catalog: "Catalog", sources: "Sequence[Source]", scorer: "Scorer") -> "Judge | None":
+    """Judges the rows where they have labels that the model knows; else None."""
+    from .tables import find_label_column, groups_of
+
+    column = find_label_column(opened, scorer.meta.label_col, catalog.text_cols)
+    if column is None:
+        return None
+    labels = [label.strip() for label in opened.column(column, "labels")]
+    if not set(labels) & set(scorer.classes):
+        return None
+    from .judging import Judge
+
+    return Judge(catalog, labels, scorer.classes, sources, groups_of(opened, catalog.ids, sources[0].config.data))

@@ -5,7 +5,6 @@ It is made once the figures are on record, so that a run is complete without it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,6 +98,16 @@ def report_fusion(
     _make(run_id, gather)
 
 
+def report_new_rows(run_id: str, gather: Callable[[], "Evidence"]) -> None:
+    """Make and record the report of labelled rows that were scored, once their figures are recorded.
+
+    Args:
+        run_id: of the run that scored them.
+        gather: gives what the report is made from.
+    """
+    _make(run_id, gather)
+
+
 def contributions(split: "Split", features: "TableFeatures", run_id: str) -> "Modalities | None":
     """The held-out rows scored by their folds' heads without the picture, and without the text.
 
@@ -172,20 +181,16 @@ def _positions(found: "Evidence", catalog: "Catalog") -> np.ndarray:
 
 def _read_again(tags: Mapping[str, str], config: Config) -> "Catalog | None":
     """The catalogue that a run was trained on, where it is still there and the same."""
-    from ..data.catalog import read_catalog
     from ..records.vocabulary import Tag
+    from .tables import read_trained
 
     if Tag.CSV not in tags:
         return None
     try:
-        found = read_catalog(Path(tags[Tag.CSV]), tags[Tag.IMAGES], config.data, training=True)
+        return read_trained(tags[Tag.CSV], tags[Tag.IMAGES], tags[Tag.FINGERPRINT], config.data)
     except MmclfError as error:
         say(f"note: the report has no pictures and texts: {error}")
         return None
-    if found.digest() != tags[Tag.FINGERPRINT]:
-        say(f"note: the report has no pictures and texts: {tags[Tag.CSV]} has changed since the run")
-        return None
-    return found
 
 
 def _described(catalog: "Catalog") -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..config import Config, DataConfig
 from ..data.catalog import Catalog, match_pictures, read_catalog
-from ..data.columns import read_ids
+from ..data.columns import read_groups, read_ids
 from ..data.folds import Split, assign_folds, fold_warnings
 from ..data.table import Table, TableLike, local_path, open_table
 from ..errors import FoldError, TableError
@@ -60,6 +60,48 @@ def read_rows(table: TableLike, images: str | Path, data: DataConfig, text_cols:
     return catalog
 
 
+def read_trained(csv: str, images: str, digest: str, data: DataConfig) -> Catalog:
+    """Read the table that a run was trained on again.
+
+    Args:
+        csv: its path.
+        images: the folder of its pictures.
+        digest: that the run recorded.
+        data: of the run's configuration.
+
+    Raises:
+        TableError: it isn't there any more, or has changed.
+        PictureError: nor are its pictures.
+    """
+    found = read_catalog(Path(csv), images, data, training=True)
+    if found.digest() != digest:
+        raise TableError(f"{csv} has changed since the run")
+    return found
+
+
+def groups_of(table: Table, ids: Sequence[str], data: DataConfig) -> list[str] | None:
+    """The group of each row of a table that is scored; None where the table has none, or they can't be read."""
+    if data.group_col not in table.frame.columns:
+        data = data.model_copy(update={"group_col": None})
+    try:
+        return read_groups(table, ids, data)[0]
+    except TableError as error:
+        say(f"note: each row counts alone in the intervals: {error}")
+        return None
+
+
+def find_label_column(table: Table, wanted: str, texts: Sequence[str]) -> str | None:
+    """The name of the column with the labels of a table that is scored: `wanted`, else `categories` or `label`.
+
+    Args:
+        table: that was read.
+        wanted: as the model calls it.
+        texts: the text columns, none of which it can be.
+    """
+    names = (name for name in (wanted, "categories", "label") if name not in texts)
+    return next((name for name in names if name in table.frame.columns), None)
+
+
 def read_labels(table: TableLike, id_col: str, label_col: str) -> dict[str, str]:
     """The label of each id; an id without one is left out.
 
@@ -72,7 +114,7 @@ def read_labels(table: TableLike, id_col: str, label_col: str) -> dict[str, str]
         TableError: it can't be read, or lacks one of the columns.
     """
     opened = open_table(table, "labels")
-    name = next((column for column in (label_col, "categories", "label") if column in opened.frame.columns), None)
+    name = find_label_column(opened, label_col, ())
     if name is None or id_col not in opened.frame.columns:
         raise TableError(f"{opened.name}: needs the columns {id_col!r} and {label_col!r}; it has {opened.listed()}")
     ids, labels = read_ids(opened, id_col), opened.column(name, "labels")

@@ -9,17 +9,27 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from mmclf.evaluation.intervals import RESAMPLES, bootstrap, draw_rows, resampled, wilson
+from mmclf.evaluation.intervals import (
+    RESAMPLES,
+    bootstrap,
+    bootstrap_scores,
+    difference,
+    draw_rows,
+    mean_interval,
+    resampled,
+    wilson,
+)
 from mmclf.evaluation.metrics import calibration_error, log_loss, macro_f1, top_k
+from mmclf.evaluation.row_scores import RowScores
 from tests.matrices import draw
 
 
 @pytest.mark.parametrize("groups", [None, [f"g{row // 3}" for row in range(200)]], ids=["rows", "groups"])
 def test_a_resample_has_the_figures_of_the_rows_that_it_repeats(groups):
     table = draw()
-    found = resampled(table, groups)
     probabilities, targets = table.probabilities, table.targets()
-    times = draw_rows(len(table), groups)[0]
+    found = resampled(RowScores.of(probabilities, targets), groups)
+    times = next(draw_rows(len(table), groups))
     for number in range(12):
         rows = np.repeat(np.arange(len(table)), times[number])
         p, t = probabilities[rows], targets[rows]
@@ -33,7 +43,7 @@ def test_a_resample_has_the_figures_of_the_rows_that_it_repeats(groups):
 
 def test_a_group_is_drawn_whole():
     groups = [f"g{row // 4}" for row in range(40)]
-    for times in draw_rows(40, groups)[:2]:
+    for times in [*draw_rows(40, groups)][:2]:
         whole = times.reshape(len(times), 10, 4)
         assert (whole == whole[:, :, :1]).all()
         assert (whole[:, :, 0].sum(axis=1) == 10).all()
@@ -69,3 +79,45 @@ def test_the_interval_of_a_share_is_wilsons(right, rows):
 
 def test_no_rows_have_no_share():
     assert np.isnan(wilson(0, 0).value)
+
+
+def test_the_mean_of_values_has_the_interval_that_theory_says():
+    values = np.random.default_rng(0).normal(0.1, 1, 500)
+    found = mean_interval(values)
+    assert found.value == pytest.approx(values.mean())
+    assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(500), rel=0.1)
+    assert found == mean_interval(values)
+    # each of them ten times over says no more where these are groups, as differences of hits or of any number
+    for once in (values, np.sign(values)):
+        groups = [f"g{row}" for row in range(500) for _ in range(10)]
+        widths = [i.high - i.low for i in (mean_interval(once), mean_interval(np.repeat(once, 10), groups))]
+        assert widths[1] == pytest.approx(widths[0], rel=0.05)
+
+
+def test_a_difference_is_as_sure_as_both_of_its_figures_together():
+    one, other = wilson(60, 100), wilson(150, 200)
+    found = difference(one, other)
+    assert found.value == pytest.approx(-0.15)
+    # Newcombe's tenth method by hand
+    assert found.low == pytest.approx(-0.15 - np.hypot(0.6 - one.low, other.high - 0.75))
+    assert found.high == pytest.approx(-0.15 + np.hypot(one.high - 0.6, 0.75 - other.low))
+    assert difference(one, one).low < 0 < difference(one, one).high
+
+
+def test_the_same_rows_are_drawn_whatever_the_memory_allows(monkeypatch):
+    whole = np.concatenate([*draw_rows(50, None)])
+    monkeypatch.setattr("mmclf.evaluation.intervals.CELLS", 7 * 50)
+    parts = [*draw_rows(50, None)]
+    assert max(map(len, parts)) == 7
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_parts_of_a_table_have_its_figures_together():
+    table = draw()
+    cut = [slice(0, 70), slice(70, 71), slice(71, 200)]
+    parts = [RowScores.of(table.probabilities[part], table.targets()[part]) for part in cut]
+    assert bootstrap_scores(RowScores.join(parts)) == bootstrap(table)
+    p, t = table.probabilities, table.targets()
+    found = {name: each.value for name, each in bootstrap(table).items()}
+    expected = {"top1": top_k(p, t, 1), "top3": top_k(p, t, 3), "macro_f1": macro_f1(p, t), "loss": log_loss(p, t)}
+    assert found == pytest.approx(expected | {"calibration_error": calibration_error(p, t)}, abs=1e-9)

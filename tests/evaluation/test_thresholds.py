@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmclf.evaluation.probabilities import ProbabilityTable
-from mmclf.evaluation.thresholds import LEAST_ROWS, find_thresholds, hold_out
+from mmclf.evaluation.thresholds import LEAST_ROWS, Threshold, find_thresholds, hold_out, reach
 from tests.matrices import draw
 
 
@@ -76,3 +76,14 @@ def test_where_nothing_is_sure_nothing_is_labelled():
     held = hold_out(draw(rows=400, skill=0.0), 0.98)
     assert held.coverage == 0
     assert np.isnan(held.precision)
+
+
+def test_what_a_threshold_reaches_on_other_rows_is_counted():
+    confidence = np.array([0.9, 0.8, 0.7, 0.6])
+    hits = np.array([True, False, True, True])
+    held = reach(Threshold(0.95, 0.8, 0.4), confidence, hits)
+    assert (held.precision, held.coverage) == (0.5, 0.5)
+    assert held.low < 0.5 < held.high
+    nothing = reach(Threshold(0.95, 0.95, 0.4), confidence, hits)
+    assert np.isnan(nothing.precision)
+    assert nothing.coverage == 0

@@ -31,6 +31,7 @@ def store(tmp_path_factory, shop, tree):
         mmclf.infer(shop.test_csv, images=shop.images)
         mmclf.infer(shop.test_csv, images=shop.images, overrides={"data.img_size": 48})
         mmclf.ensemble(weights=[2, 1])
+        mmclf.evaluate(shop.test_csv, labels=shop.test_labels_csv, images=shop.images, report=False)
         mmclf.tune(shop.train_csv, images=shop.images, config=tree_of("stage1", tree), trials=2)
         runs = MlflowClient().search_runs(["0"], "tags.stage LIKE 'stage%' and tags.role = 'parent'")
         mmclf.ensemble(runs=[run.info.run_id for run in runs])
@@ -44,7 +45,7 @@ def epoch_names() -> set[str]:
 
 def test_every_tag_and_metric_is_declared(store):
     runs = store.search_runs(["0"])
-    stages = {"stage1", "stage2", "fusion", "register", "infer", "ensemble", "tune"}
+    stages = {"stage1", "stage2", "fusion", "register", "infer", "evaluate", "ensemble", "tune"}
     assert {run.data.tags[Tag.STAGE] for run in runs} == stages
     metrics = epoch_names() | set(Metric)
     for run in runs:

@@ -13,7 +13,7 @@ import mmclf
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "mlflow", "open_clip", "transformers", "sklearn", "scipy")
-ENTRY_POINTS = ("stage1", "stage2", "tune", "infer", "register", "ensemble", "batch", "cache", "main")
+ENTRY_POINTS = ("stage1", "stage2", "tune", "infer", "register", "ensemble", "evaluate", "batch", "cache", "main")
 
 SCRIPT = """
 import contextlib, importlib, io, sys
@@ -56,6 +56,8 @@ def test_help_imports_nothing_heavy(name):
         ["tune", "--csv", "a.csv", "--images", "b", "--space", "nowhere.yaml"],
         ["infer", "--csv", "a.csv", "--images", "b", "--overrides", "data.img_sise=3"],
         ["infer", "--csv", "a.csv", "--images", "b", "--config", "nowhere.yaml"],
+        ["evaluate", "--csv", "a.csv", "--images", "b", "--report", "no"],
+        ["evaluate", "--csv", "a.csv", "--images", "b", "--overrides", "data.img_sise=3"],
         ["register", "--folds", "x"],
         ["register", "--metric", "accuracy"],
         ["register", "--force", "maybe"],
@@ -81,6 +83,7 @@ def test_a_mistake_in_options_or_configuration_imports_nothing_heavy(arguments):
         ["stage2", "--csv", "nowhere.csv", "--images", "b"],
         ["tune", "--csv", "nowhere.csv", "--images", "b"],
         ["infer", "--csv", "nowhere.csv", "--images", "b"],
+        ["evaluate", "--csv", "nowhere.csv", "--images", "b"],
     ],
     ids=" ".join,
 )
