@@ -24,6 +24,7 @@ import numpy as np
 
 from mmclf.config import KERNELS, resolve_config
 from mmclf.data.folds import Split
+from mmclf.evaluation.intervals import mean_interval
 from mmclf.evaluation.metrics import calibration_error, is_in_top_k, log_loss
 from mmclf.evaluation.pool import pool_out_of_fold
 from mmclf.evaluation.probabilities import ProbabilityTable, join_folds
@@ -43,7 +44,6 @@ from .bench import DATA, find_model
 CATALOGUES = ("luma", "openclipart", "items")
 SEEDS = (42, 43, 44)
 MAX_LEN = 160
-RESAMPLES = 10_000
 OF_TEXT, OF_PICTURE = tuple(OF_TEXTS), tuple(OF_PICTURES)
 
 
@@ -202,19 +202,6 @@ def made(table: Table, name: str) -> np.ndarray:
     return table.known[name]
 
 
-def interval(gains: np.ndarray, groups: Sequence[str] | None) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean of gains (rows,), over groups where there are groups."""
-    numbers = np.arange(len(gains)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    sums, counts = np.bincount(numbers, gains), np.bincount(numbers)
-    rng = np.random.default_rng(0)
-    draws = []
-    for _ in range(0, RESAMPLES, 500):
-        times = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=500)
-        draws.append((times @ sums) / (times @ counts))
-    low, high = np.quantile(np.concatenate(draws), [0.025, 0.975])
-    return float(low), float(high)
-
-
 def ablate(name: str, rows: Sequence[str], seeds: Sequence[int]) -> list[str]:
     """The lines of one catalogue, Markdown."""
     tables = [Table(name, seed) for seed in seeds]
@@ -231,8 +218,8 @@ def ablate(name: str, rows: Sequence[str], seeds: Sequence[int]) -> list[str]:
         told = ""
         if other:
             gains = hits - np.mean([is_in_top_k(made(table, other), targets, 1) for table in tables], axis=0)
-            low, high = interval(gains, tables[0].split.catalog.groups)
-            told = f"{100 * gains.mean():+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+            gain = mean_interval(gains, tables[0].split.catalog.groups)
+            told = f"{100 * gain.value:+.2f} ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
         loss = np.mean([log_loss(p, targets) for p in found])
         error = np.mean([calibration_error(p, targets) for p in found])
         covered = np.mean([hold_out(t.table(p), 0.98).coverage for t, p in zip(tables, found, strict=True)])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import MmclfError
     from .workflows.batch import batch
+    from .workflows.compare import compare
     from .workflows.ensemble import ensemble
     from .workflows.evaluate import evaluate
     from .workflows.fit import fit
@@ -28,6 +29,7 @@ __all__ = [
     "MmclfError",
     "__version__",
     "batch",
+    "compare",
     "ensemble",
     "evaluate",
     "fit",

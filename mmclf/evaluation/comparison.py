@@ -65,13 +65,7 @@ def compare(challenger: ProbabilityTable, champion: ProbabilityTable, metric: st
     """
     if metric not in METRICS:
         raise ComparisonError(f"metric: found {metric!r}; it should be one of {', '.join(METRICS)}")
-    if set(champion.ids) != set(challenger.ids):
-        raise ComparisonError(f"other rows: {len(challenger):,} out of fold here, {len(champion):,} there")
-    there = align(champion, replace(challenger, classes=champion.classes))
-    if there.labels != challenger.labels:
-        raise ComparisonError("other labels")
-    if there.folds is None or challenger.folds is None or (there.folds != challenger.folds).any():
-        raise ComparisonError("other folds")
+    there = in_rows_of(champion, challenger)
     classes = merge_classes([challenger.classes, champion.classes])
     targets = replace(challenger, classes=classes).targets()
     ours, other = (np.nan_to_num(spread(table, classes)) for table in (challenger, there))
@@ -85,6 +79,32 @@ def compare(challenger: ProbabilityTable, champion: ProbabilityTable, metric: st
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Difference(metric, len(targets), value, float(low), float(high))
+
+
+def in_rows_of(table: ProbabilityTable, like: ProbabilityTable) -> ProbabilityTable:
+    """An out-of-fold table in the order of the rows of another one.
+
+    Raises:
+        ComparisonError: it is of other rows, labels or folds; says how many, and one of them.
+    """
+    differing = sorted(set(table.ids) ^ set(like.ids))
+    if differing:
+        raise ComparisonError(
+            f"other rows: {len(like):,} out of fold here, {len(table):,} there; {len(differing):,} ids are in one "
+            f"only, for example {differing[0]!r}"
+        )
+    there = align(table, replace(like, classes=table.classes))
+    for what, ours, theirs in (("labels", like.labels, there.labels), ("folds", like.folds, there.folds)):
+        if ours is None or theirs is None:
+            raise ComparisonError(f"other {what}: one of them has none")
+        rows = [row for row, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other]
+        if rows:
+            row = rows[0]
+            raise ComparisonError(
+                f"other {what}: those of {len(rows):,} of {len(like):,} rows differ, for example of {like.ids[row]!r}: "
+                f"{ours[row]!s} here, {theirs[row]!s} there"
+            )
+    return there
 
 
 def _draws(

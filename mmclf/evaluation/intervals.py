@@ -52,16 +52,20 @@ def bootstrap(table: ProbabilityTable, groups: Sequence[str] | None = None) -> d
 
 def bootstrap_scores(scores: RowScores, groups: Sequence[str] | None = None) -> dict[str, Interval]:
     """The same as `bootstrap`, where the probabilities of all rows would need too much memory."""
-    counted = _Counted.of(scores)
-    values = counted.figures(np.ones((1, len(scores)), dtype=np.int32))
     draws = resampled(scores, groups)
     found = {}
-    for name, [value] in values.items():
+    for name, value in figures_of_scores(scores).items():
         moved = draws[name] - draws[name].mean() + value
         low, high = np.quantile(moved, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         most = np.inf if name == "loss" else 1.0
-        found[name] = Interval(float(value), max(0.0, float(low)), min(most, float(high)))
+        found[name] = Interval(value, max(0.0, float(low)), min(most, float(high)))
     return found
+
+
+def figures_of_scores(scores: RowScores) -> dict[str, float]:
+    """The figures themselves."""
+    once = np.ones((1, len(scores)), dtype=np.int32)
+    return {name: float(value) for name, [value] in _Counted.of(scores).figures(once).items()}
 
 
 def resampled(scores: RowScores, groups: Sequence[str] | None = None) -> dict[str, np.ndarray]:
@@ -89,7 +93,7 @@ def draw_rows(rows: int, groups: Sequence[str] | None) -> Iterator[np.ndarray]:
         yield times[:, numbers].astype(np.int32)
 
 
-def mean_interval(values: np.ndarray, groups: Sequence[str] | None = None) -> Interval:
+def mean_interval(values: np.ndarray, groups: Sequence[str] | np.ndarray | None = None) -> Interval:
     """The mean of values of rows, such as paired differences, by the same bootstrap.
 
     Args:

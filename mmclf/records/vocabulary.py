@@ -33,8 +33,8 @@ class Tag(Word):
 
     STAGE = (
         "stage",
-        "the job: fit, tune, stage1, stage2, fusion, infer, ensemble, register, evaluate, batch or demo; of a version, "
-        "that of its model",
+        "the job: fit, tune, stage1, stage2, fusion, infer, ensemble, register, evaluate, compare, batch or demo; "
+        "of a version, that of its model",
     )
     ROLE = (
         "role",
@@ -172,7 +172,7 @@ class Artifact(StrEnum):
     HISTORY = "history.csv"  # of a fold: a row an epoch
     TENSORBOARD = "tensorboard"  # of a fold: the same as event files
     CONFIG = "config.yaml"
-    REPORT = "report.html"  # of a stage, of a fusion and of labelled rows; its plots and tables as files in report/
+    REPORT = "report.html"  # of stages, fusions, labelled rows, comparisons; plots and tables as files in report/
     BEST_CONFIG = "best-config.yaml"  # of a tune
     TRIALS = "trials.csv"  # of a tune: a row a trial
     HISTORY_PLOT = "history.png"  # of a tune

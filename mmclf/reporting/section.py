@@ -117,7 +117,10 @@ def _shown(value: Cell, kind: str) -> str:
         return percent(float(value))
     if kind == "count":
         return f"{int(value):,}"
-    return f"{float(value):.3f}" if kind == "number" else str(value)
+    if kind != "number":
+        return str(value)
+    text = f"{float(value):.3f}"
+    return "0.000" if text == "-0.000" else text
 
 
 def _sort_key(value: Cell) -> str:

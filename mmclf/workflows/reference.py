@@ -11,7 +11,7 @@ from ..evaluation.intervals import Interval, bootstrap
 from ..evaluation.pool import Pool, fit_pool
 from ..evaluation.probabilities import ProbabilityTable, read_table
 from ..records import runs
-from ..records.fusion import FUSION
+from ..records.fusion import FUSION, read_pool
 from ..records.sources import Source
 from ..records.vocabulary import Artifact, Tag
 from ..runtime.progress import say
@@ -64,14 +64,26 @@ def find_reference(sources: Sequence[Source], classes: Sequence[str]) -> Referen
         return None
     columns = [table.classes.index(name) for name in classes]
     table = replace(table, classes=tuple(classes), probabilities=table.probabilities[:, columns])
+    return Reference(table, trained_catalog(run_id, "texts and pictures aren't compared with those of the training"))
+
+
+def trained_catalog(run_id: str, without: str) -> Catalog | None:
+    """The catalogue that a run of a stage or a fusion was trained on; None, and a note, where it isn't there any more.
+
+    Args:
+        run_id: of the parent.
+        without: what can't be done then, for the note.
+    """
+    client = runs.connect()
+    run = runs.get_run(client, run_id)
     tags = run.data.tags
+    if Tag.CSV not in tags:
+        say(f"note: {without}: run {run_id} was trained on a data frame, which no run keeps")
+        return None
     try:
-        first = run if tags[Tag.STAGE] != FUSION else runs.get_run(client, tags[Tag.SOURCE_RUN].partition(",")[0])
+        first = run if tags[Tag.STAGE] != FUSION else runs.get_run(client, read_pool(run).runs[0])
         data = resolve_config(runs.artifact_path(first, Artifact.CONFIG)).data
-        catalog = read_trained(tags[Tag.CSV], tags[Tag.IMAGES], tags[Tag.FINGERPRINT], data)
-    except KeyError:  # of a data frame
-        catalog = None
+        return read_trained(tags[Tag.CSV], tags[Tag.IMAGES], tags[Tag.FINGERPRINT], data)
     except MmclfError as error:
-        say(f"note: texts and pictures aren't compared with those of the training: {error}")
-        catalog = None
-    return Reference(table, catalog)
+        say(f"note: {without}: {error}")
+        return None

@@ -3,29 +3,9 @@
 .venv/bin/python -m pytest tests/benchmarks/test_ablate.py
 """
 
-import numpy as np
 import pytest
 
 from benchmarks import ablate
-
-
-def test_an_interval_covers_the_mean_of_noise_and_shrinks_with_the_rows():
-    rng = np.random.default_rng(0)
-    few, many = rng.normal(0.1, 1, 100), rng.normal(0.1, 1, 10_000)
-    low, high = ablate.interval(few, None)
-    assert low < few.mean() < high
-    assert high - low == pytest.approx(2 * 1.96 / 10, rel=0.15)
-    low, high = ablate.interval(many, None)
-    assert 0 < low < many.mean() < high
-
-
-def test_rows_of_a_group_count_together():
-    """Each of 50 rows ten times over says no more than once."""
-    once = np.random.default_rng(0).normal(size=50)
-    groups = [str(row) for row in range(50) for _ in range(10)]
-    alone, grouped = ablate.interval(once, None), ablate.interval(np.repeat(once, 10), groups)
-    assert grouped == pytest.approx(alone, abs=0.02)
-    assert ablate.interval(np.repeat(once, 10), None)[1] < grouped[1]
 
 
 def test_every_row_is_compared_with_another_that_there_is():

@@ -72,11 +72,17 @@ def test_the_order_of_rows_and_classes_does_not_matter():
 
 def test_other_rows_labels_or_folds_are_refused():
     ours = draw()
-    with pytest.raises(ComparisonError, match="other rows"):
+    with pytest.raises(
+        ComparisonError, match=r"other rows: 200 out of fold here, 199 there; 1 ids are in one only, .* 'p199'"
+    ):
         compare(ours, draw(rows=199), TOP1)
-    with pytest.raises(ComparisonError, match="other labels"):
-        compare(ours, replace(ours, labels=["a"] * 200), TOP1)
-    with pytest.raises(ComparisonError, match="other folds"):
+    with pytest.raises(
+        ComparisonError, match=r"other labels: those of 1 of 200 rows differ, for example of 'p3': . here, new there"
+    ):
+        compare(ours, replace(ours, labels=[*ours.labels[:3], "new", *ours.labels[4:]], classes=ours.classes), TOP1)
+    with pytest.raises(
+        ComparisonError, match="other folds: those of 160 of 200 rows differ, for example of 'p0': 0 here, 4 there"
+    ):
         compare(ours, replace(ours, folds=ours.folds[::-1].copy()), TOP1)
     with pytest.raises(ComparisonError, match="oof_top1"):
         compare(ours, ours, "accuracy")

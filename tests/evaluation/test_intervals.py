@@ -121,3 +121,11 @@ def test_parts_of_a_table_have_its_figures_together():
     found = {name: each.value for name, each in bootstrap(table).items()}
     expected = {"top1": top_k(p, t, 1), "top3": top_k(p, t, 3), "macro_f1": macro_f1(p, t), "loss": log_loss(p, t)}
     assert found == pytest.approx(expected | {"calibration_error": calibration_error(p, t)}, abs=1e-9)
+
+
+def test_the_interval_of_a_mean_covers_that_of_noise_and_shrinks_with_the_rows():
+    rng = np.random.default_rng(0)
+    few, many = (mean_interval(rng.normal(0.1, 1, rows)) for rows in (100, 10_000))
+    assert few.low < few.value < few.high
+    assert few.high - few.low == pytest.approx(2 * 1.96 / 10, rel=0.15)
+    assert 0 < many.low < many.value < many.high

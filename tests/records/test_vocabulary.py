@@ -35,6 +35,7 @@ def store(tmp_path_factory, shop, tree):
         mmclf.tune(shop.train_csv, images=shop.images, config=tree_of("stage1", tree), trials=2)
         runs = MlflowClient().search_runs(["0"], "tags.stage LIKE 'stage%' and tags.role = 'parent'")
         mmclf.ensemble(runs=[run.info.run_id for run in runs])
+        mmclf.compare(runs=[run.info.run_id for run in runs])
         yield MlflowClient()
 
 
@@ -45,7 +46,7 @@ def epoch_names() -> set[str]:
 
 def test_every_tag_and_metric_is_declared(store):
     runs = store.search_runs(["0"])
-    stages = {"stage1", "stage2", "fusion", "register", "infer", "evaluate", "ensemble", "tune"}
+    stages = {"stage1", "stage2", "fusion", "register", "infer", "evaluate", "compare", "ensemble", "tune"}
     assert {run.data.tags[Tag.STAGE] for run in runs} == stages
     metrics = epoch_names() | set(Metric)
     for run in runs:

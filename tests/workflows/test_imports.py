@@ -13,7 +13,19 @@ import mmclf
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "mlflow", "open_clip", "transformers", "sklearn", "scipy")
-ENTRY_POINTS = ("stage1", "stage2", "tune", "infer", "register", "ensemble", "evaluate", "batch", "cache", "main")
+ENTRY_POINTS = (
+    "stage1",
+    "stage2",
+    "tune",
+    "infer",
+    "register",
+    "ensemble",
+    "evaluate",
+    "compare",
+    "batch",
+    "cache",
+    "main",
+)
 
 SCRIPT = """
 import contextlib, importlib, io, sys
@@ -57,6 +69,8 @@ def test_help_imports_nothing_heavy(name):
         ["infer", "--csv", "a.csv", "--images", "b", "--overrides", "data.img_sise=3"],
         ["infer", "--csv", "a.csv", "--images", "b", "--config", "nowhere.yaml"],
         ["evaluate", "--csv", "a.csv", "--images", "b", "--report", "no"],
+        ["compare", "--runs", "a"],
+        ["compare", "--runs", "a,a"],
         ["evaluate", "--csv", "a.csv", "--images", "b", "--overrides", "data.img_sise=3"],
         ["register", "--folds", "x"],
         ["register", "--metric", "accuracy"],
