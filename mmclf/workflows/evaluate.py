@@ -76,8 +76,8 @@ def evaluate(
         groups = None if groups is None else [groups[row] for row in kept]
     for source in sources:
         say(f"evaluate: {source}")
+    judge = Judge(catalog, given, sources, groups, unlabelled)
     scorer = score_with(sources, catalog.rows)
-    judge = Judge(catalog, given, scorer.classes, sources, groups, unlabelled)
     tags = {
         Tag.SOURCE_RUN: ",".join(source.run_id for source in sources),
         Tag.MODEL: model or sources[0].label,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..data.table import Table, TableLike
     from ..records.sources import Source
     from .judging import Judge
-    from .scorer import Scorer
 
 
 def infer(
@@ -73,8 +72,8 @@ def infer(
     catalog = read_rows(opened, images, sources[0].config.data, sources[0].text_cols)
     for source in sources:
         say(f"infer: {source}")
+    judge = _judge(opened, catalog, sources)
     scorer = score_with(sources, catalog.rows)
-    judge = _judge(opened, catalog, sources, scorer)
     tags = {
         Tag.SOURCE_RUN: ",".join(source.run_id for source in sources),
         Tag.MODEL: model or sources[0].label,
@@ -129,16 +128,17 @@ def infer(
     return ScoringRun(record.info.run_id, figures | {"output": output})
 
 
-def _judge(opened: "Table", catalog: "Catalog", sources: "Sequence[Source]", scorer: "Scorer") -> "Judge | None":
+def _judge(opened: "Table", catalog: "Catalog", sources: "Sequence[Source]") -> "Judge | None":
     """Judges the rows where they have labels that the model knows; else None."""
     from .tables import find_label_column, groups_of
 
-    column = find_label_column(opened, scorer.meta.label_col, catalog.text_cols)
+    data, mixture = sources[0].config.data, sources[0].mixture
+    column = find_label_column(opened, data.label_col or mixture.meta.label_col, catalog.text_cols)
     if column is None:
         return None
     labels = [label.strip() for label in opened.column(column, "labels")]
-    if not set(labels) & set(scorer.classes):
+    if not set(labels) & set(mixture.classes):
         return None
     from .judging import Judge
 
-    return Judge(catalog, labels, scorer.classes, sources, groups_of(opened, catalog.ids, sources[0].config.data))
+    return Judge(catalog, labels, sources, groups_of(opened, catalog.ids, data))

@@ -16,7 +16,7 @@ from ..data.labels import NO_LABEL
 from ..data.rows import Rows
 from ..evaluation.drift import Drift, accuracy_at_mix, count_labels, of_classes, of_shares, of_values
 from ..evaluation.intervals import bootstrap_scores
-from ..evaluation.probabilities import ProbabilityTable
+from ..evaluation.probabilities import ProbabilityTable, merge_classes
 from ..evaluation.row_scores import RowScores
 from ..evaluation.thresholds import Threshold, find_thresholds, reach
 from ..records import tracking
@@ -39,7 +39,6 @@ class Judge:
         self,
         catalog: Catalog,
         labels: Sequence[str],
-        classes: Sequence[str],
         sources: Sequence[Source],
         groups: Sequence[str] | None = None,
         unlabelled: int = 0,
@@ -48,15 +47,18 @@ class Judge:
         Args:
             catalog: the rows that are scored.
             labels: of the rows; "" or a word that stands for none where there is none.
-            classes: of the model, in the order of the probabilities.
             sources: what scores.
             groups: of the rows; None where each stands alone.
             unlabelled: rows without a label that aren't among these.
         """
-        self._catalog, self._labels, self._classes = catalog, labels, tuple(classes)
+        # in the order of the probabilities
+        self._classes = classes = merge_classes([source.mixture.classes for source in sources])
+        self._catalog, self._labels = catalog, labels
         self._groups, self._scored_by = groups, "; ".join(map(str, sources))
         self._reference = reference = find_reference(sources, classes)
         self._thresholds: Sequence[Threshold] = sources[0].mixture.thresholds if len(sources) == 1 else ()
+        # fitted before anything is scored, so that it isn't counted as scoring
+        self._temperature = None if reference is None else reference.temperature()
         if reference is not None and not self._thresholds:
             self._thresholds = find_thresholds(reference.table)
         position = {name: c for c, name in enumerate(classes)}
@@ -86,8 +88,8 @@ class Judge:
         known = targets >= 0
         probabilities_known = probabilities[known]
         self._scores.append(RowScores.of(probabilities_known, targets[known]))
-        if self._reference is not None:
-            scaled = self._reference.temperature.combine([probabilities_known])
+        if self._temperature is not None:
+            scaled = self._temperature.combine([probabilities_known])
             self._calibrated.append(scaled.max(axis=1).astype(np.float32))
         shown = np.isin(positions, self._shown, assume_unique=True)
         self._kept.append(probabilities[shown])
@@ -108,7 +110,7 @@ class Judge:
         shares = zip(then / then.sum(), now / now.sum(), strict=True)
         return replace(
             new,
-            expected=reference.figures,
+            expected=reference.figures(),
             at_mix=accuracy_at_mix(reference.table, Counter(labels)),
             by_confidence=float(np.concatenate(self._calibrated).mean()),
             seen=len({self._catalog.ids[row] for row in self._known} & set(reference.table.ids)),

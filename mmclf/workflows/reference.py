@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from ..config import resolve_config
 from ..data.catalog import Catalog
-from ..errors import MmclfError
+from ..errors import MmclfError, RunError
 from ..evaluation.intervals import Interval, bootstrap
 from ..evaluation.pool import Pool, fit_pool
 from ..evaluation.probabilities import ProbabilityTable, read_table
@@ -30,7 +29,6 @@ class Reference:
     table: ProbabilityTable
     catalog: Catalog | None
 
-    @cached_property
     def figures(self) -> dict[str, Interval]:
         """With intervals; by groups where the catalogue has some."""
         groups = None if self.catalog is None else self.catalog.groups
@@ -39,7 +37,6 @@ class Reference:
             groups = [of[i] for i in self.table.ids]
         return bootstrap(self.table, groups)
 
-    @cached_property
     def temperature(self) -> Pool:
         """What calibrates the model's confidence."""
         return fit_pool([self.table.probabilities], self.table.targets())
@@ -57,6 +54,8 @@ def find_reference(sources: Sequence[Source], classes: Sequence[str]) -> Referen
         return None
     client, run_id = runs.connect(), sources[0].run_id
     try:
+        if not run_id:
+            raise RunError("the version doesn't name the run that it comes from")
         run = runs.get_run(client, run_id)
         table = read_table(runs.artifact_path(run, Artifact.OOF))
     except MmclfError as error:

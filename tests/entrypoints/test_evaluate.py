@@ -215,3 +215,10 @@ def test_of_many_rows_the_report_shows_some_and_the_figures_count_all(project, j
     assert len(rows) == 10
     given = dict(zip(labelled["id"], labelled["categories"], strict=True))
     assert all(row["given"] == given[row["id"]] for row in rows)
+
+
+def test_a_single_row_is_judged(project, solved, labelled):
+    found = mmclf.evaluate(labelled.iloc[:1], images=project.shop.images)
+    assert found.figures["judged"] == 1
+    run = project.client.get_run(found.run_id)
+    assert Page(artifact_path(run, "report.html").read_text(encoding="utf-8")).problems == []
