@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow test-real check format fuzz bench ablate scale crash bench-gpu soak faults ui clean
+.PHONY: help setup demo test test-slow test-real check format fuzz bench ablate scale crash bench-gpu soak faults ui app clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ faults: setup  ## first starts of a store by many processes at once; every comma
 
 ui: setup  ## open the MLflow UI on the store of this folder
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000
+
+app: setup  ## ask the champion in the browser: http://127.0.0.1:7860 (APP="--csv train.csv --images images/" for more)
+	@$(BIN)/python -m entrypoints.app $(APP)
 
 clean:  ## remove the demo, its store and the caches (.venv stays)
 	rm -rf demo-output mlflow.db* mlruns .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -3,6 +3,7 @@
 from mmclf.errors import ConfigError
 
 MOST = 10**9
+MOST_PORT = 2**16 - 1
 HELP = {
     "csv": "the table: a CSV with a header and an id column",
     "labels": "a table with the id and the label of each row, where --csv has no labels",
@@ -29,6 +30,8 @@ HELP = {
     "budget": "time to keep to by leaving out, or ending early, what can be: 90s, 10m, 2h (default: no limit)",
     "space": "a YAML file of what is tried: `train.lrs.head: {low: 1e-4, high: 1e-2, log: true}` (default: the head's)",
     "report": "`false` leaves the report of the run out",
+    "host": "the address to listen on",
+    "port": "the port to listen on; 0 for any that is free",
     "clear": "delete `all`, `features` or `backbones`",
     "unused_days": "with --clear: only what wasn't used for so many days",
 }
@@ -71,6 +74,17 @@ def parse_count(name: str, text: str, *, least: int = 1) -> int:
     """
     if not _is_count(text) or int(text) < least:
         raise ConfigError(f"--{name}: found {text!r}; give a number of {least} or more")
+    return int(text)
+
+
+def parse_port(name: str, text: str) -> int:
+    """The number of a port; 0 for any that is free.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not _is_count(text) or int(text) > MOST_PORT:
+        raise ConfigError(f"--{name}: found {text!r}; give a number from 0 to {MOST_PORT}, 0 for any that is free")
     return int(text)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import MmclfError
+    from .workflows.app import app
     from .workflows.batch import batch
     from .workflows.compare import compare
     from .workflows.ensemble import ensemble
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "MmclfError",
     "__version__",
+    "app",
     "batch",
     "compare",
     "ensemble",

@@ -147,7 +147,7 @@ class Scoring:
         loaded = self._models.load(number)
         return Encoder(
             loaded.towers,
-            self._data.model_copy(update={"img_size": chosen.img_size, "max_len": chosen.max_len}),
+            _read_for(chosen, self._data),
             precision=self._models.precision,
             device=self._models.device,
             cache=None if loaded.is_fine_tuned else self._models.cache,
@@ -183,6 +183,48 @@ class Scoring:
             for view in views_of_row(rows, row, EVAL, self._data.multi_image_mode, seed=0):
                 if view.name in unreadable and len(self.examples) < self._most_examples:
                     self.examples.append((first_row + row, unreadable[view.name]))
+
+
+def first_features(
+    rows: Rows,
+    models: FoldModels,
+    data: DataConfig,
+    *,
+    max_batch: int,
+    quiet: bool = False,
+    pause: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+) -> HeadInputs:
+    """Features of rows, pictures and texts, by the towers of the first pass; of fine-tuned ones, the first fold's.
+
+    Args:
+        rows: the products.
+        models: whose cache keeps the features of frozen towers.
+        data: how pictures are read; img_size and max_len are the models' own.
+        max_batch: pictures or texts at a time, at most, where none are kept.
+        quiet: no progress bars.
+        pause: see `Scoring`.
+
+    Raises:
+        BackboneError: the backbone is needed and can't be loaded.
+        PictureError: an unreadable picture, with `data.on_bad_image: error`.
+    """
+    loaded = models.load(0)
+    encoder = Encoder(
+        loaded.towers,
+        _read_for(models.passes[0], data),
+        precision=models.precision,
+        device=models.device,
+        cache=None if loaded.is_fine_tuned else models.cache,
+        max_batch=max_batch,
+        quiet=quiet,
+        pause=pause,
+    )
+    [images] = encoder.images(rows)
+    return HeadInputs.of(rows.texts, images, encoder.has_picture, encoder.texts(rows))
+
+
+def _read_for(chosen: Pass, data: DataConfig) -> DataConfig:
+    return data.model_copy(update={"img_size": chosen.img_size, "max_len": chosen.max_len})
 
 
 def _transform(chosen: Pass) -> Transform:

@@ -18,11 +18,12 @@ from ..data.catalog import join_text
 from ..data.rows import Rows
 from ..errors import RowError, TooLargeError
 from ..evaluation.probabilities import UNASSIGNED
+from ..model.head_inputs import HeadInputs
 from ..runtime.device import allow_tf32, pick_device, pick_precision
 from .fold_models import FoldModels
 from .limits import MIB, Allowance, Limits
 from .mixture import Mixture
-from .predict import Scoring
+from .predict import Scoring, first_features
 from .turns import Turns
 
 # columns with pictures, in their order; one of them may hold a list
@@ -70,6 +71,7 @@ class RowScorer:
             combine=mixture.combine,
         )
         self._turns = Turns()
+        self._data = config.data.model_copy(update={"on_bad_image": "placeholder", "num_workers": 0})
 
     def warm_up(self) -> None:
         """Read the weights, by a row with nothing in it.
@@ -114,15 +116,30 @@ class RowScorer:
             raise TooLargeError(
                 f"{characters:,} characters are too many for a request (at most {most:,}); send fewer rows"
             )
-        config = self.config
-        data = config.data.model_copy(update={"on_bad_image": "placeholder", "num_workers": 0})
-        infer = config.infer.model_copy(update={"tta": tta, "batch_size": batch_size})
-        probabilities = np.empty((len(frame), len(self.classes)), dtype=np.float32)
+        scored = self.score_rows(rows, tta=tta, batch_size=batch_size, allowance=allowance)
+        for row, sentence in scored.problems.items():
+            problems.setdefault(row, sentence)
+        scored.probabilities[list(problems)] = np.nan
+        return ScoredRows(scored.probabilities, dict(sorted(problems.items())))
+
+    def score_rows(self, rows: Rows, *, tta: bool, batch_size: int, allowance: Allowance | None = None) -> ScoredRows:
+        """Score rows that were read already; `allowance` limits the time alone.
+
+        A picture that can't be decoded is a problem of its row, which is scored without it all the same.
+
+        Raises:
+            BusyError, DeadlineError: as for `score`.
+            PictureError: the folder of pictures can't be read.
+        """
+        allowance = allowance or Allowance()
+        infer = self.config.infer.model_copy(update={"tta": tta, "batch_size": batch_size})
+        probabilities = np.empty((len(rows), len(self.classes)), dtype=np.float32)
+        problems: dict[int, str] = {}
         with self._turns.taken(allowance):
             scoring = Scoring(
                 rows,
                 self._models,
-                data,
+                self._data,
                 infer,
                 examples=sum(map(len, rows.pictures)),
                 quiet=True,
@@ -132,8 +149,24 @@ class RowScorer:
                 probabilities[positions] = part
         for row, sentence in scoring.examples:
             problems.setdefault(row, sentence)
-        probabilities[list(problems)] = np.nan
-        return ScoredRows(probabilities, dict(sorted(problems.items())))
+        return ScoredRows(probabilities, problems)
+
+    def features(self, rows: Rows, *, batch_size: int, allowance: Allowance | None = None) -> HeadInputs:
+        """Features of rows as the model's first backbone has them; see `first_features`.
+
+        Raises:
+            BusyError, DeadlineError: as for `score`.
+        """
+        allowance = allowance or Allowance()
+        with self._turns.taken(allowance):
+            return first_features(
+                rows,
+                self._models,
+                self._data,
+                max_batch=batch_size,
+                quiet=True,
+                pause=lambda: self._pause(allowance),
+            )
 
     @contextlib.contextmanager
     def _pause(self, allowance: Allowance) -> Iterator[None]:
@@ -203,7 +236,7 @@ def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, s
                     said = f"{len(value):,} characters are too many (at most {limits.characters:,})"
                     problems.setdefault(row, f"row {row + 1}: {column}: {said}")
                     value = ""
-                fields.append(value.encode("utf-8", "replace").decode("utf-8"))  # no half of a surrogate pair
+                fields.append(well_formed(value))
                 if column == text_cols[0]:
                     title = join_text(fields)
             elif not _is_missing(value):
@@ -215,7 +248,7 @@ def _read(frame: pd.DataFrame, text_cols: tuple[str, ...], problems: dict[int, s
                 try:
                     if len(found) >= limits.pictures:
                         raise RowError(f"is one picture too many (at most {limits.pictures:,} a row)")
-                    contents[name] = _content(value, limits)
+                    contents[name] = picture_content(value, limits)
                 except RowError as error:
                     problems.setdefault(row, f"{name}: {error}")
                     continue
@@ -242,7 +275,17 @@ def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
 
 
-def _content(value: Any, limits: Limits) -> bytes:
+def well_formed(text: str) -> str:
+    """The same without halves of surrogate pairs, which JSON can hold and no tokenizer reads."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def picture_content(value: Any, limits: Limits) -> bytes:
+    """The content of a picture file, of bytes or of base64; whether it is a picture isn't looked at.
+
+    Raises:
+        RowError: it is neither, or larger than `limits` allow.
+    """
     if isinstance(value, bytes | bytearray | memoryview):
         content = bytes(value)
     elif isinstance(value, str):

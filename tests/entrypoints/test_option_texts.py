@@ -11,6 +11,7 @@ from entrypoints.options import (
     parse_flag,
     parse_fold,
     parse_ids,
+    parse_port,
     parse_share,
     parse_weights,
 )
@@ -55,7 +56,14 @@ def test_a_flag_that_is_none(text):
         parse_flag("force", text)
 
 
+@pytest.mark.parametrize("text", ["65536", "-1", "", "http", DIGITS])
+def test_a_port_that_is_none(text):
+    with pytest.raises(ConfigError, match=r"^--port: found .*; give a number from 0 to 65535, 0 for any that is free$"):
+        parse_port("port", text)
+
+
 def test_what_is_meant_is_read():
+    assert (parse_port("port", "0"), parse_port("port", "65535")) == (0, 65535)
     assert (parse_count("n", "1000000000"), parse_count("n", "0", least=0)) == (10**9, 0)
     assert (parse_fold("fold", "all"), parse_fold("fold", "3")) == (None, 3)
     assert parse_duration("budget", "") is None

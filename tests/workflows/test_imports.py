@@ -24,6 +24,7 @@ ENTRY_POINTS = (
     "compare",
     "batch",
     "cache",
+    "app",
     "main",
 )
 
@@ -80,6 +81,9 @@ def test_help_imports_nothing_heavy(name):
         ["batch", "--data", "a.csv", "--out", "b", "--model", "nonsense"],
         ["batch", "--data", "a.csv", "--out", "b", "--top-k", "0"],
         ["cache", "--unused-days", "3"],
+        ["app", "--port", "70000"],
+        ["app", "--csv", "a.csv"],
+        ["app", "--model", "a,b"],
     ],
     ids=" ".join,
 )
