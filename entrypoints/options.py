@@ -7,6 +7,7 @@ MOST_PORT = 2**16 - 1
 HELP = {
     "csv": "the table: a CSV with a header and an id column",
     "labels": "a table with the id and the label of each row, where --csv has no labels",
+    "test_csv": "a table that will be scored, to compare with (default: none)",
     "images": "the folder of pictures, named <id>.jpg or <id>_1.jpg",
     "config": "the YAML file with the configuration",
     "overrides": 'changes to it, as "train.epochs=3 data.img_size=336"',

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .errors import MmclfError
     from .workflows.app import app
     from .workflows.batch import batch
+    from .workflows.check import check
     from .workflows.compare import compare
     from .workflows.ensemble import ensemble
     from .workflows.evaluate import evaluate
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "app",
     "batch",
+    "check",
     "compare",
     "ensemble",
     "evaluate",

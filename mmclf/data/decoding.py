@@ -83,6 +83,18 @@ def decode_picture(
         raise PictureError(f"{name}: {str(error) or type(error).__name__}") from None
 
 
+def picture_size(content: bytes) -> tuple[int, int]:
+    """Width and height in pixels by a picture's header, as they are stored; zeros where it can't be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+                return opened.size
+    # see decode_picture
+    except Exception:
+        return 0, 0
+
+
 def _open_without_waiting(path: str, flags: int) -> int:
     """For `open`: what has become a pipe since it was listed must not wait for its writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

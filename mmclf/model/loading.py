@@ -111,6 +111,27 @@ def load_backbone(
     return Backbone(clip, identity, transform, tokenizer)
 
 
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a backbone alone, without its towers.
+
+    Args:
+        name: see the module.
+
+    Raises:
+        BackboneError: unknown name, or a folder that holds no tokenizer.
+        WeightsUnavailableError: it can't be downloaded.
+    """
+    if name.startswith(LOCAL_DIR):
+        _check_folder(name)
+    elif not name.startswith(HF_HUB):
+        _check_names(name, None)
+    with _quiet_open_clip(), never_asked():
+        try:
+            return open_clip.get_tokenizer(name, **_tokenizer_options(name))
+        except Exception as error:
+            raise _translate(error, name, None, 0) from None
+
+
 def _check_folder(name: str) -> None:
     folder = Path(name.removeprefix(LOCAL_DIR))
     if not folder.is_dir():

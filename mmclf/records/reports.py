@@ -1,5 +1,6 @@
 """The report of a run in MLflow: artifacts, and the line of the description that leads to it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -31,6 +32,18 @@ def log_report(run_id: str, report: "Report") -> None:
 def report_line(address: str) -> str:
     """Markdown that leads to a report: where it lies, and a link."""
     return f"Artifacts → [{Artifact.REPORT}]({address})"
+
+
+def note_of_check(run: Run, findings: Sequence[tuple[str, str]]) -> str:
+    """The description of a check, Markdown.
+
+    Args:
+        run: of the check.
+        findings: level and sentence of each.
+    """
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{Artifact.CHECK}"
+    lines = [f"- **{level.lower()}**: {sentence}" for level, sentence in findings] or ["Nothing was found."]
+    return "\n".join([*lines, "", f"Artifacts → [{Artifact.CHECK}]({page})"])
 
 
 def find_report(client: MlflowClient, run: Run) -> str:

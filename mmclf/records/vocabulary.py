@@ -33,8 +33,8 @@ class Tag(Word):
 
     STAGE = (
         "stage",
-        "the job: fit, tune, stage1, stage2, fusion, infer, ensemble, register, evaluate, compare, batch or demo; "
-        "of a version, that of its model",
+        "the job: check, fit, tune, stage1, stage2, fusion, infer, ensemble, register, evaluate, compare, batch or "
+        "demo; of a version, that of its model",
     )
     ROLE = (
         "role",
@@ -127,6 +127,8 @@ class Metric(Word):
         "zero_shot/alignment",
         "z-score of the agreement of pictures and texts: model/alignment.py",
     )
+    CHECK_WRONG = "check/wrong", "findings that would make training wrong"
+    CHECK_DOUBTFUL = "check/doubtful", "findings that are doubtful"
     ROWS = "rows", "rows that were scored"
     ASSIGNED = "assigned", "share of the rows that were labelled; less than 1 where a precision was asked for"
     FAILED_ROWS = "failed_rows", "rows that could not be scored"
@@ -173,6 +175,8 @@ class Artifact(StrEnum):
     TENSORBOARD = "tensorboard"  # of a fold: the same as event files
     CONFIG = "config.yaml"
     REPORT = "report.html"  # of stages, fusions, labelled rows, comparisons; plots and tables as files in report/
+    CHECK = "check.html"  # of a check; its figures, plots and tables lie beside it
+    GROUPS = "groups.csv"  # of a check: id and group, as data.groups_csv takes it
     BEST_CONFIG = "best-config.yaml"  # of a tune
     TRIALS = "trials.csv"  # of a tune: a row a trial
     HISTORY_PLOT = "history.png"  # of a tune

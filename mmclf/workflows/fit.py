@@ -101,7 +101,7 @@ def fit(
     changes, why = plan.choose_backbone(machine, given)
     config = resolve_config(plan.CONFIGS[plan.KERNEL_HEAD], changes)
     say(f"fit: {machine}")
-    split = read_split(table, images, config)
+    split = read_split(table, images, config, doubts=True)
     runs.connect()
     asked = {"options": json.dumps([given, classes_csv, budget, name, force], sort_keys=True, default=str)}
     asked["machine"] = machine.device

@@ -34,6 +34,26 @@ class Result:
 
 
 @dataclass(frozen=True)
+class CheckRun(Result):
+    """A finished `check`."""
+
+    @cached_property
+    def findings(self) -> list[dict[str, Any]]:
+        """Each with `key`, `level` (wrong, doubtful or note), `sentence`, `mend`, `rows`, `ids` and `table`."""
+        import json
+
+        found: list[dict[str, Any]] = json.loads(self._path("check.json").read_text(encoding="utf-8"))["findings"]
+        return found
+
+    @cached_property
+    def groups(self) -> "pd.DataFrame":
+        """`id` and `group`, strings: rows that must not be split over folds."""
+        import pandas as pd
+
+        return pd.read_csv(self._path(Artifact.GROUPS), dtype=str, keep_default_na=False)
+
+
+@dataclass(frozen=True)
 class StageRun(Result):
     """A finished stage 1 or stage 2; without figures in a process that isn't the first of several."""
 

@@ -57,7 +57,7 @@ def stage1(
         raise ConfigError("stage 1 needs one process only: start it without torchrun; stage 2 runs on several")
     from .tables import choose_folds, read_split
 
-    split = read_split(table, images, settings)
+    split = read_split(table, images, settings, doubts=True)
     return train_heads(settings, split, choose_folds(split, fold), resume=resume, report=report)
 
 

@@ -12,8 +12,17 @@ from ..errors import FoldError, TableError
 from ..runtime.progress import say
 
 
-def read_split(table: TableLike, images: str | Path, config: Config, *, quiet: bool = False) -> Split:
+def read_split(
+    table: TableLike, images: str | Path, config: Config, *, quiet: bool = False, doubts: bool = False
+) -> Split:
     """Read a table to train on and cut its folds; say what was found, unless `quiet`.
+
+    Args:
+        table: see `open_table`.
+        images: the folder of pictures.
+        config: resolved.
+        quiet: in a process that isn't the first of several.
+        doubts: say too what `check` would find in the table alone.
 
     Raises:
         TableError, PictureError, FoldError: it can't be used.
@@ -22,6 +31,11 @@ def read_split(table: TableLike, images: str | Path, config: Config, *, quiet: b
     split = Split(catalog, assign_folds(catalog, config.train.folds, config.train.seed))
     if not quiet:
         _say_found(catalog, fold_warnings(catalog, split.folds))
+    if doubts:
+        from ..checking.brief import doubts as doubts_about
+
+        for sentence in doubts_about(split, config):
+            say(f"warning: {sentence}")
     return split
 
 

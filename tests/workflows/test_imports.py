@@ -14,6 +14,7 @@ import mmclf
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "mlflow", "open_clip", "transformers", "sklearn", "scipy")
 ENTRY_POINTS = (
+    "check",
     "stage1",
     "stage2",
     "tune",
@@ -58,6 +59,7 @@ def test_help_imports_nothing_heavy(name):
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["check", "--csv", "a.csv", "--images", "b", "--overrides", "train.fold=3"],
         ["stage1", "--csv", "a.csv", "--images", "b", "--fold", "x"],
         ["stage1", "--csv", "a.csv", "--images", "b", "--overrides", "train.epoch=3"],
         ["stage1", "--csv", "a.csv", "--images", "b", "--overrides", "model.clip_trainable=true"],
@@ -96,6 +98,7 @@ def test_a_mistake_in_options_or_configuration_imports_nothing_heavy(arguments):
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["check", "--csv", "nowhere.csv", "--images", "b"],
         ["stage1", "--csv", "nowhere.csv", "--images", "b"],
         ["stage1", "--csv", "s3://shop/a.csv", "--images", "b"],
         ["stage2", "--csv", "nowhere.csv", "--images", "b"],
