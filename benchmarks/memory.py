@@ -32,7 +32,7 @@ from mmclf.evaluation.probabilities import ProbabilityTable
 from mmclf.model.checkpoint import CheckpointMeta, build_head, save_checkpoint
 from mmclf.model.classifier import Classifier
 from mmclf.model.loading import load_backbone
-from mmclf.records import runs, tracking
+from mmclf.records import runs, stages
 from mmclf.runtime.device import Precision
 from mmclf.scoring.predict import Scoring
 from mmclf.training.epoch import EpochResult
@@ -77,7 +77,7 @@ def make_run(folder: Path, *, stage: str, folds: int) -> str:
     given = np.arange(len(catalog)) % folds
     split = Split(catalog, given)
     backbone = load_backbone(config.model.name, None, SIZE)
-    with tracking.record_stage(stage, config, split, backbone.identity) as record:
+    with stages.record_stage(stage, config, split, backbone.identity) as record:
         for fold in range(folds):
             torch.manual_seed(fold)
             head = build_head(backbone.identity, config, len(catalog.classes))

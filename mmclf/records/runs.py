@@ -1,4 +1,4 @@
-"""Runs and their artifacts, found again in MLflow; how they are recorded stands in tracking.py."""
+"""Runs and their artifacts, found again in MLflow; how they are recorded stands in tracking.py and stages.py."""
 
 import contextlib
 import logging

@@ -11,7 +11,7 @@ from ..config import SOLVED, Config
 from ..data.folds import Split
 from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneSpec
-from ..records import runs, tracking
+from ..records import runs, stages, tracking
 from ..records.resuming import Work, states_folder, work_on
 from ..records.vocabulary import Tag, show_backbone
 from ..runtime.distributed import World
@@ -82,12 +82,12 @@ def train_folds(job: StageJob) -> StageRun:
             found = tracking.find_stage(work, resume=job.resume)
             if found is not None and found.is_finished:
                 say(f"{job.stage}: is done, run {found.run.info.run_id}")
-                return StageRun(found.run.info.run_id, tracking.finished_stage(found))
+                return StageRun(found.run.info.run_id, stages.finished_stage(found))
             tags = dict(job.tags) | work.tags()
             goes_on = found.run if found else None
             identity = job.backbone.identity
             record = stack.enter_context(
-                tracking.record_stage(job.stage, job.config, job.split, identity, extra=tags, goes_on=goes_on)
+                stages.record_stage(job.stage, job.config, job.split, identity, extra=tags, goes_on=goes_on)
             )
             place = states_folder(record.run_id)
         finished = record.finished if record else set()
@@ -120,7 +120,7 @@ def train_folds(job: StageJob) -> StageRun:
 
 
 def _train_fold(
-    job: StageJob, fold: int, folder: Path, record: tracking.StageRecord | None, *, keep: bool
+    job: StageJob, fold: int, folder: Path, record: stages.StageRecord | None, *, keep: bool
 ) -> Sequence[str]:
     """Train a fold and record it; returns a sentence for each unreadable picture.
 
@@ -181,14 +181,14 @@ def _reached(figures: Mapping[str, Any]) -> str:
     )
 
 
-def _say_fold(stage: str, record: tracking.FoldRecord) -> None:
+def _say_fold(stage: str, record: stages.FoldRecord) -> None:
     best = max(record.results, key=lambda r: (r.val_top1, -r.epoch))
     of = f", best of {len(record.results)} epochs" if len(record.results) > 1 else ""
     seconds = clock(sum(r.seconds for r in record.results))
     say(f"{stage} fold {record.fold}: val top-1 {best.val_top1:.4f}, top-3 {best.val_top3:.4f}{of}, {seconds}")
 
 
-def _reporter(job: StageJob, record: tracking.FoldRecord | None) -> Report:
+def _reporter(job: StageJob, record: stages.FoldRecord | None) -> Report:
     """Record each epoch, and say it in one line."""
 
     def report(r: EpochResult, /, *, is_past: bool = False) -> None:

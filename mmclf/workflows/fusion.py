@@ -41,7 +41,7 @@ def fuse(
     """
     start = time.perf_counter()
     from ..evaluation.crossvalidation import figures_of
-    from ..records import tracking
+    from ..records import stages, tracking
     from ..records.card import markdown_table
     from ..records.fusion import FUSION, FusionMeta, find_members
     from ..records.resuming import Work, code_digest
@@ -85,7 +85,7 @@ def fuse(
         write_header(made.folder / Artifact.POOL, meta)
         tracking.store_files(record, made, "")
         seconds = time.perf_counter() - start
-        tracking.log_facts({}, tracking.cv_metrics(reached) | {Metric.SECONDS: seconds} | facts)
+        tracking.log_facts({}, stages.cv_metrics(reached) | {Metric.SECONDS: seconds} | facts)
         if report:
             config = members[0].mixture.config
             report_fusion(record.info.run_id, name, table, alone, first.tags, config, catalog)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..data.catalog import Catalog
     from ..data.folds import Split
     from ..evaluation.probabilities import ProbabilityTable
-    from ..records.tracking import StageRecord
+    from ..records.stages import StageRecord
     from ..reporting.evidence import Evidence, Member, Modalities
     from ..training.feature_loader import TableFeatures
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from entrypoints import stage1
-from mmclf.records import tracking
+from mmclf.records import stages, tracking
 from mmclf.records.resuming import sweep_states
 from mmclf.records.runs import artifact_path
 from mmclf.runtime.process import ProcessName, this_process
@@ -97,10 +97,10 @@ def end_in(monkeypatch, command, place, number=1, error=GoneError):
 @pytest.mark.parametrize(
     ("place", "number", "finished"),
     [
-        ((tracking.FoldRecord, "epoch"), 2, 0),
-        ((tracking.FoldRecord, "finish"), 2, 1),
+        ((stages.FoldRecord, "epoch"), 2, 0),
+        ((stages.FoldRecord, "finish"), 2, 1),
         ((mlflow, "log_artifacts"), 2, 0),
-        ((tracking.StageRecord, "finish"), 1, 2),
+        ((stages.StageRecord, "finish"), 1, 2),
     ],
 )
 def test_a_killed_stage_goes_on_in_its_run_to_the_same_result(
@@ -131,7 +131,7 @@ def test_a_finished_run_is_not_touched(project, command, undisturbed):
 
 
 def test_another_configuration_starts_anew_and_says_why(project, command, monkeypatch):
-    killed = end_in(monkeypatch, command, (tracking.FoldRecord, "finish"))
+    killed = end_in(monkeypatch, command, (stages.FoldRecord, "finish"))
     found, said = call(stage1, *command, "--overrides", "train.seed=43")
     assert found["run_id"] != killed
     assert f"note: run {killed} ended before it was finished (GoneError: )" in said
@@ -142,7 +142,7 @@ def test_another_configuration_starts_anew_and_says_why(project, command, monkey
 
 
 def test_never_starts_anew(project, command, monkeypatch):
-    killed = end_in(monkeypatch, command, (tracking.FoldRecord, "finish"))
+    killed = end_in(monkeypatch, command, (stages.FoldRecord, "finish"))
     found, said = call(stage1, *command, "--resume", "never")
     assert found["run_id"] != killed
     assert "goes on" not in said
@@ -150,7 +150,7 @@ def test_never_starts_anew(project, command, monkeypatch):
 
 
 def test_a_changed_picture_starts_anew(project, command, monkeypatch, shop):
-    killed = end_in(monkeypatch, command, (tracking.FoldRecord, "finish"))
+    killed = end_in(monkeypatch, command, (stages.FoldRecord, "finish"))
     picture = next(iter(sorted(shop.images.iterdir())))
     state = picture.stat()
     os.utime(picture, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
@@ -166,7 +166,7 @@ def test_asked_to_end_a_run_is_killed_with_the_reason(project, command, monkeypa
     command = [*command, "--resume", "never"]
     for error, code, words in ((KeyboardInterrupt, 130, "interrupted by Ctrl-C"), (SystemExit, None, "SystemExit")):
         with monkeypatch.context() as patch:
-            patch.setattr(tracking.FoldRecord, "finish", _raises(error))
+            patch.setattr(stages.FoldRecord, "finish", _raises(error))
             if code is None:
                 with pytest.raises(SystemExit):
                     stage1.main(command)
@@ -185,7 +185,7 @@ def _raises(error):
 
 
 def test_a_run_that_another_process_is_at_is_left_alone(project, command, monkeypatch):
-    killed = end_in(monkeypatch, command, (tracking.FoldRecord, "finish"))
+    killed = end_in(monkeypatch, command, (stages.FoldRecord, "finish"))
     project.client.update_run(killed, status="RUNNING")
     project.client.set_tag(killed, "process", str(this_process()))
     found, said = call(stage1, *command)
@@ -196,7 +196,7 @@ def test_a_run_that_another_process_is_at_is_left_alone(project, command, monkey
 
 
 def test_a_silent_run_of_another_machine_counts_as_dead(project, command, monkeypatch):
-    killed = end_in(monkeypatch, command, (tracking.FoldRecord, "finish"))
+    killed = end_in(monkeypatch, command, (stages.FoldRecord, "finish"))
     client = project.client
     client.update_run(killed, status="RUNNING")
     client.set_tag(killed, "process", "elsewhere:1:1")
@@ -210,7 +210,7 @@ def test_a_silent_run_of_another_machine_counts_as_dead(project, command, monkey
 
 
 def test_under_mlflow_run_the_new_run_is_shown_below_the_one_that_goes_on(project, command, monkeypatch):
-    killed = end_in(monkeypatch, command, (tracking.FoldRecord, "finish"))
+    killed = end_in(monkeypatch, command, (stages.FoldRecord, "finish"))
     made = project.client.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", made)
     found, _ = call(stage1, *command)
