@@ -13,6 +13,9 @@ import pandas as pd
 
 from mmclf.errors import RunError
 from mmclf.records import registry, runs, tracking
+from mmclf.records.addresses import table_page
+from mmclf.records.naming import with_result
+from mmclf.records.notes import compose
 from mmclf.records.vocabulary import CHAMPION, MODELS, Metric
 from mmclf.runtime import environment
 from mmclf.runtime.progress import clock, say
@@ -52,6 +55,9 @@ def run_demo(out: Path) -> dict[str, Any]:
         top1, chance = _accuracy(Path(scored["output"]), shop.test_labels_csv)
         seconds = time.perf_counter() - start
         tracking.log_facts({}, {Metric.TEST_TOP1: top1, Metric.TEST_CHANCE: chance, Metric.SECONDS: seconds})
+        tracking.rename(with_result("demo", top1))
+        headline = f"**top-1 {top1:.4f}** of unseen rows, where chance is {chance:.4f}, by {model}"
+        tracking.describe(compose(headline, [f"mlflow models serve -m {model} --env-manager local"]))
     say(f"""
 demo: done in {clock(seconds)}
   stage 1, frozen towers:   {stage1["cv_top1_mean"]:.3f} top-1 over {stage1["folds"]} folds
@@ -59,7 +65,7 @@ demo: done in {clock(seconds)}
   registered model:         {model} (version {chosen["version"]}: {chosen["verdict"]})
   unseen test rows:         {top1:.3f} top-1, where chance is {chance:.3f} ({shop.classes} classes)
   predictions:              {_relative(Path(scored["output"]))}
-  every run, side by side:  make ui, then open http://127.0.0.1:5000/#/experiments/{experiment}/runs
+  every run, side by side:  make ui, then open http://127.0.0.1:5000/{table_page(record)}
   the model and its card:   http://127.0.0.1:5000/#/models/{name}
   serve it over REST:       mlflow models serve -m {model} --env-manager local --port 5001
 """)

@@ -280,6 +280,18 @@ def stage_of(key: str) -> str:
     return next((mark.stage for mark in _field(key).metadata if isinstance(mark, Only)), "")
 
 
+def default_of(key: str) -> Any:
+    """What a dotted key is where nobody sets it.
+
+    Raises:
+        ValueError: a file always states it.
+    """
+    field = _field(key)
+    if field.is_required():
+        raise ValueError(f"{key}: has no default")
+    return field.get_default(call_default_factory=True)
+
+
 def keys_of_head(kind: str) -> list[str]:
     """The keys that this kind of head alone has, in the order of declaration."""
     leaves = [key for key in known_keys() if "." in key]

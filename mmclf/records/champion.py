@@ -109,7 +109,7 @@ def find_candidates(
         found = [run for stage in (*STAGES, FUSION) for run in runs.newest_runs(client, experiment, stage)]
         found.sort(key=lambda run: run.info.start_time, reverse=True)
     if not found:
-        raise RunError("the experiment has no finished run of stage1 or stage2 to register; run one first")
+        raise RunError(f"{runs.here(client)} has no finished run of stage1 or stage2 to register; run one first")
     meter = CostMeter()
     candidates: list[Candidate] = []
     for run in found:
@@ -128,7 +128,7 @@ def find_candidates(
             continue
         candidates.append(Candidate(run, mixture, table, figures_of(table), cost))
     if not candidates:
-        raise RunError("none of the experiment's runs can be registered; the reasons stand above")
+        raise RunError(f"none of the runs of {runs.here(client)} can be registered; the reasons stand above")
     return candidates
 
 

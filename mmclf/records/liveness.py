@@ -5,17 +5,23 @@ import threading
 import time
 from typing import Any
 
-from mlflow.entities import Run, RunTag
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ..runtime.process import ProcessName
+from ..runtime import environment
+from ..runtime.process import ProcessName, is_in_an_environment
 from ..runtime.progress import say
+from .failure import KILLED, reason_tags
 from .vocabulary import Tag
 
 # seconds between two signs of life, and after which one of another machine counts as dead
 BEAT, SILENCE = 60.0, 600.0
-KILLED = "KILLED"
+# seconds after which a run counts as dead that `mlflow run` made and no process has begun; longer than it takes to make
+# an environment
+UNNAMED = 3600.0
+# what `mlflow run` calls the jobs of this project; `main` may be that of any project
+ENTRY_POINTS = ("fit", "tune", "stage1", "stage2", "ensemble", "infer", "register", "batch")
 
 
 class Heartbeat:
@@ -59,6 +65,10 @@ def bury_dead(client: MlflowClient, experiment: str) -> list[str]:
     for run in dead:
         words = f"its process {run.data.tags[Tag.PROCESS]} ended without a word: killed, out of memory, or a power cut"
         mark_killed(client, run.info.run_id, words)
+    unnamed = _never_begun(client, experiment)
+    for run in unnamed:
+        mark_killed(client, run.info.run_id, "`mlflow run` made it, and no process ever began: killed before")
+    dead += unnamed
     parents = [run for run in dead if run.data.tags.get(Tag.PARENT) not in by_id]
     if parents:
         names = ", ".join(f"{run.info.run_name} ({run.info.run_id})" for run in parents[:3])
@@ -70,8 +80,26 @@ def bury_dead(client: MlflowClient, experiment: str) -> list[str]:
 def mark_killed(client: MlflowClient, run_id: str, words: str) -> None:
     """End a run as killed, with the reason; a store that refuses or is away is left alone."""
     with contextlib.suppress(Exception):  # every backend raises its own, and the process ends for another reason
-        client.log_batch(run_id, tags=[RunTag(str(Tag.ERROR), words[:5000])])
+        client.log_batch(run_id, tags=reason_tags(KILLED, words))
         client.set_terminated(run_id, KILLED)
+
+
+def _never_begun(client: MlflowClient, experiment: str) -> list[Run]:
+    """Runs that `mlflow run` made for this project long ago and no process has put its name to.
+
+    Nothing tells on which machine that was. Where it is alive after all, still making its environment, its process
+    takes the run up when it starts: see tracking.py's `active_run`.
+    """
+    began = int(1000 * (time.time() - UNNAMED))
+    found = client.search_runs(
+        [experiment],
+        f"attributes.status = 'RUNNING' and attributes.start_time < {began} and tags.`{Tag.ENTRY_POINT}` LIKE '%'",
+        max_results=1000,
+    )
+    ours = [run for run in found if run.data.tags[Tag.ENTRY_POINT] in ENTRY_POINTS]
+    own = environment.RUN_ID.get()
+    unnamed = [run for run in ours if Tag.PROCESS not in run.data.tags and run.info.run_id != own]
+    return [run for run in unnamed if not is_in_an_environment(environment.RUN_ID.name, run.info.run_id)]
 
 
 def _is_dead(run: Run, running: dict[str, Run], client: MlflowClient) -> bool:

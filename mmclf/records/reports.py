@@ -8,6 +8,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from ..store.scratch import scratch_folder
+from .addresses import run_page
+from .notes import insert
 from .vocabulary import Artifact, Tag
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def log_report(run_id: str, report: "Report") -> None:
-    """Store the page and its files, in place of former ones, and name it at the end of the run's description.
+    """Store the page and its files, in place of former ones, and name it near the top of the run's description.
 
     Tables are CSV files, which the UI shows as tables: `mlflow.log_table` would add the rows to those of a former
     report, where folds of one run are trained by several processes.
@@ -26,12 +28,12 @@ def log_report(run_id: str, report: "Report") -> None:
     client = MlflowClient()
     run = client.get_run(run_id)
     note = run.data.tags.get(Tag.NOTE, "")
-    client.set_tag(run_id, str(Tag.NOTE), f"{note}\n\n{report_line(_address(run))}")
+    client.set_tag(run_id, str(Tag.NOTE), insert(note, report_line(_address(run))))
 
 
 def report_line(address: str) -> str:
-    """Markdown that leads to a report: where it lies, and a link."""
-    return f"Artifacts → [{Artifact.REPORT}]({address})"
+    """Markdown that leads to a report: a link, and where it lies."""
+    return f"Report: [{Artifact.REPORT}]({address}), among the artifacts"
 
 
 def note_of_check(run: Run, findings: Sequence[tuple[str, str]]) -> str:
@@ -53,4 +55,4 @@ def find_report(client: MlflowClient, run: Run) -> str:
 
 
 def _address(run: Run) -> str:
-    return f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{Artifact.REPORT}"
+    return run_page(run, "artifacts", Artifact.REPORT)

@@ -39,6 +39,12 @@ def current_experiment(client: MlflowClient) -> str:
     return named_experiment(client, name) if name else "0"
 
 
+def here(client: MlflowClient) -> str:
+    """The experiment of new runs and its store, for messages."""
+    name = client.get_experiment(current_experiment(client)).name
+    return f"experiment {name!r} of the store {store_name()}"
+
+
 def get_run(client: MlflowClient, run_id: str) -> Run:
     """A run by its id.
 

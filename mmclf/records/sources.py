@@ -119,8 +119,8 @@ def _newest(client: MlflowClient, use: Use) -> Source:
     newest = next(runs.newest_runs(client, runs.current_experiment(client), "stage2"), None)
     if newest is None:
         raise RunError(
-            f"there is neither a registered {DEFAULT_MODEL} nor a finished stage-2 run in the experiment; run stage2 "
-            "and register first, or name a run by --model"
+            f"there is neither a registered {DEFAULT_MODEL} nor a finished stage-2 run in {runs.here(client)}; run "
+            "stage2 and register first, or name a run by --model"
         )
     say(f"note: {DEFAULT_MODEL} isn't registered yet; the newest stage-2 run scores")
     return _of_run(client, newest, use)
@@ -175,5 +175,5 @@ def find_scored(client: MlflowClient, run_ids: Sequence[str]) -> list[Run]:
         if tags.get(Tag.FINGERPRINT) == table:
             found.setdefault((tags[Tag.SCORED_BY], tags[Tag.IMG_SIZE]), candidate)
     if not found:
-        raise RunError("the experiment has no finished infer run to average; run infer first")
+        raise RunError(f"{runs.here(client)} has no finished infer run to average; run infer first")
     return list(found.values())

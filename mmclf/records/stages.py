@@ -27,9 +27,12 @@ from ..runtime import environment
 from ..store.scratch import scratch_folder
 from ..training.epoch import EpochResult
 from ..training.history import VAL_TOP1, curves, read_history, write_history, write_tensorboard
+from .card import markdown_table
+from .naming import fold_name, named, stage_name, with_result
+from .notes import compose
 from .resuming import Found
 from .runs import artifact_path, finished_folds, get_run
-from .tracking import active_run, git_dirty, log_config, log_dataset, log_metrics, set_tags, start_run
+from .tracking import active_run, git_dirty, log_config, log_data_facts, log_dataset, log_metrics, set_tags, start_run
 from .vocabulary import Artifact, Metric, Tag, show_backbone
 
 
@@ -39,6 +42,7 @@ class FoldRecord:
 
     Attributes:
         run_id: of it.
+        name: of it, without what was reached.
         fold: number of the fold.
         logged: epochs that are logged already, by a process that was interrupted.
         results: of the epochs so far.
@@ -46,6 +50,7 @@ class FoldRecord:
     """
 
     run_id: str
+    name: str
     fold: int
     logged: int = 0
     results: list[EpochResult] = field(default_factory=list)
@@ -56,14 +61,17 @@ class FoldRecord:
         self.results.append(result)
         if result.epoch <= self.logged:
             return
-        log_metrics(curves(result), step=result.epoch, run_id=self.run_id)
         if result.is_best:
             best: dict[str, float] = {Metric.BEST_TOP1: result.val_top1, Metric.BEST_TOP3: result.val_top3}
             log_metrics(best | {Metric.BEST_EPOCH: result.epoch}, run_id=self.run_id)
+        log_metrics(curves(result), step=result.epoch, run_id=self.run_id)
 
     def finish(self, checkpoint: Path, table: ProbabilityTable, unreadable: Sequence[str]) -> None:
         """Store the best checkpoint, the out-of-fold probabilities and the history."""
         self.table = table
+        figures = figures_of(table)
+        name, note = with_result(self.name, figures.top1_mean), f"**top-1 {figures.top1_mean:.4f}**, top-3 "
+        set_tags({Tag.RUN_NAME: name, Tag.NOTE: f"{note}{figures.top3_mean:.4f} of {len(table):,} held-out rows"})
         log_metrics({Metric.UNREADABLE: len(unreadable)}, run_id=self.run_id)
         with scratch_folder() as folder:
             write_history(folder / Artifact.HISTORY, self.results)
@@ -79,7 +87,7 @@ class StageRecord:
 
     Attributes:
         run_id: of it.
-        name: of it.
+        name: of it, with what was reached once `finish` was called.
         stage: "stage1" or "stage2".
         config: resolved.
         tags: that its folds have too.
@@ -115,10 +123,11 @@ class StageRecord:
         client = MlflowClient()
         before = next((run for run in self.before if run.data.tags.get(Tag.FOLD) == str(number)), None)
         tags = self.tags | {Tag.ROLE: "fold", Tag.FOLD: str(number)}
-        with active_run(f"{self.stage} fold {number}", before, nested=True) as active:
-            set_tags(tags)
+        name = fold_name(self.stage, self.config, f"fold {number}")
+        with active_run(name, before, nested=True) as active:
+            set_tags(tags | {Tag.RUN_NAME: name})
             log_config(self.config)
-            record = FoldRecord(active.info.run_id, number)
+            record = FoldRecord(active.info.run_id, name, number)
             if before is not None:
                 history = client.get_metric_history(before.info.run_id, VAL_TOP1)
                 record.logged = max((point.step for point in history), default=0)
@@ -129,25 +138,33 @@ class StageRecord:
     def all_rows(self, checkpoint: Path) -> Iterator[None]:
         """A child run, as `fold`, for the model of all rows, whose checkpoint is stored when the block ends well."""
         before = next((run for run in self.before if run.data.tags[Tag.ROLE] == ALL_ROWS), None)
-        with active_run(f"{self.stage} all rows", before, nested=True) as active:
+        with active_run(fold_name(self.stage, self.config, "all rows"), before, nested=True) as active:
             set_tags(self.tags | {Tag.ROLE: ALL_ROWS})
             log_config(self.config)
             yield
             mlflow.log_artifacts(str(checkpoint), Artifact.CHECKPOINT, run_id=active.info.run_id)
+            set_tags({Tag.NOTE: "The model that is served: trained on all rows, so no row is left to judge it by."})
 
-    def finish(self, catalog: Catalog) -> dict[str, Any]:
+    def finish(self, catalog: Catalog, commands: Sequence[str] = ()) -> dict[str, Any]:
         """Store the out-of-fold matrix and the figures over the folds; returns the headline figures.
 
         Folds that other processes add to the same run count too. Whoever finishes last has seen them all: a summary
         is written again when a fold was finished meanwhile.
+
+        Args:
+            catalog: that was trained on.
+            commands: what can be done next, for the description.
         """
+        name = self.name
         client = MlflowClient()
         others = self._others(client)
         while True:
-            figures = self._summarise(catalog, [*(_summary(fold) for fold in self.folds), *others.values()])
+            folds = [*(_summary(fold) for fold in self.folds), *others.values()]
+            figures = self._summarise(catalog, folds, name, commands)
             seen = set(others)
             others = self._others(client)
             if set(others) == seen:
+                log_data_facts(catalog)  # the UI shows metrics in the order in which they were logged
                 return figures
 
     def _others(self, client: MlflowClient) -> dict[str, "FoldSummary"]:
@@ -160,7 +177,9 @@ class StageRecord:
                 found[number] = child.info.run_id, _stored_summary(child)
         return dict(found.values())
 
-    def _summarise(self, catalog: Catalog, folds: Sequence["FoldSummary"]) -> dict[str, Any]:
+    def _summarise(
+        self, catalog: Catalog, folds: Sequence["FoldSummary"], name: str, commands: Sequence[str]
+    ) -> dict[str, Any]:
         self.summaries = folds = sorted(folds, key=lambda fold: fold.fold)
         joined = join_folds([fold.table for fold in folds], catalog.ids)
         figures = figures_of(joined)
@@ -170,7 +189,10 @@ class StageRecord:
             joined.write(folder / Artifact.OOF)
             mlflow.log_artifacts(str(folder), run_id=self.run_id)
         numbers = ",".join(str(fold.fold) for fold in folds)
-        set_tags({Tag.FOLDS: numbers, Tag.NOTE: _fold_note(folds, figures)})
+        what = named(name, f"fold {numbers}") if figures.is_single else name
+        self.name = with_result(what, figures.top1_mean)
+        note = compose(_headline(folds, figures), commands, _fold_lines(folds, figures))
+        set_tags({Tag.FOLDS: numbers, Tag.NOTE: note, Tag.RUN_NAME: self.name})
         found: dict[str, Any] = {"run_id": self.run_id}
         if figures.is_single:
             [fold] = figures.folds
@@ -269,14 +291,12 @@ def record_stage(
     of_parent = {tag: extra.pop(tag) for tag in (Tag.WORK, Tag.WORK_PARTS) if tag in extra}
     tags |= extra
     _check_resumed(tags)
-    head = "" if config.model.head == "mlp" else f" {config.model.head}"
-    name = f"{stage}{head} {tags[Tag.BACKBONE]}"
+    name = stage_name(stage, config, tags[Tag.BACKBONE])
     with start_run(name, goes_on) as active:
         set_tags(tags | of_parent | {Tag.ROLE: "parent", Tag.IMAGES: str(catalog.image_root.resolve())})
         if catalog.table_path is not None:
             set_tags({Tag.CSV: str(catalog.table_path.resolve())})
         log_config(config)
-        log_metrics({f"data/{name}": value for name, value in catalog.summary().items()})
         mlflow.log_text(config.to_yaml(), Artifact.CONFIG)
         log_dataset(catalog, "training")
         before = [] if goes_on is None else _children(active)
@@ -316,13 +336,17 @@ def _check_resumed(tags: Mapping[Tag, str]) -> None:
             )
 
 
-def _fold_note(folds: Sequence[FoldSummary], figures: Figures) -> str:
-    """The description of the parent run, Markdown: the mean first, since the UI hides what is further down."""
-    lines = ["| fold | best epoch | top-1 | top-3 |", "| --- | --- | --- | --- |"]
-    if not figures.is_single:
-        mean, std = figures.top1_mean, figures.top1_std
-        lines.append(f"| mean | | **{mean:.4f}** ± {std:.4f} | {figures.top3_mean:.4f} |")
+def _headline(folds: Sequence[FoldSummary], figures: Figures) -> str:
+    reached = f"**top-1 {figures.top1}**, top-3 {figures.top3_mean:.4f}"
+    if figures.is_single:
+        return f"{reached} of fold {folds[0].fold} alone"
+    more = f"macro-F1 {figures.macro_f1:.4f}, calibration error {figures.calibration_error:.4f}"
+    return f"{reached} over {len(folds)} folds; {more}"
+
+
+def _fold_lines(folds: Sequence[FoldSummary], figures: Figures) -> list[str]:
+    lines = []
     for fold, reached in zip(folds, figures.folds, strict=True):
         best = f"{fold.history.best} of {fold.history.epochs}"
-        lines.append(f"| {fold.fold} | {best} | {reached.top1:.4f} | {reached.top3:.4f} |")
-    return "\n".join(lines)
+        lines.append([str(fold.fold), best, f"{reached.top1:.4f}", f"{reached.top3:.4f}"])
+    return markdown_table(["fold", "best epoch", "top-1", "top-3"], lines)

@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 
 from ..config import Config
 from ..errors import RunError
-from .runs import current_experiment, fold_checkpoints, get_stage_run, newest_runs, run_config
+from .runs import current_experiment, fold_checkpoints, get_stage_run, here, newest_runs, run_config
 from .vocabulary import Tag
 
 Candidates = list[Run]  # the newest first
@@ -45,7 +45,7 @@ def find_candidates(client: MlflowClient, run_id: str | None) -> Candidates:
         return [get_stage_run(client, run_id, ["stage1"])]
     found = list(newest_runs(client, current_experiment(client), "stage1"))
     if not found:
-        raise RunError("stage 2 starts from stage 1, and the experiment has no finished stage-1 run; run stage1 first")
+        raise RunError(f"stage 2 starts from stage 1, and {here(client)} has no finished stage-1 run; run stage1 first")
     return found
 
 

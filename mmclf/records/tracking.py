@@ -23,9 +23,11 @@ from ..runtime import environment, stopping
 from ..runtime.process import this_process
 from ..store.outputs import Delivery
 from ..store.scratch import sweep
-from .liveness import KILLED, Heartbeat, bury_dead, mark_killed
+from .failure import FAILED, KILLED, reason_tags
+from .liveness import Heartbeat, bury_dead, mark_killed
 from .resuming import Found, Work, find_work, nest, sweep_states
 from .runs import artifacts_of, current_experiment
+from .views import offer_views
 from .vocabulary import CONFIG_PREFIX, Artifact, Tag
 
 # MLflow cuts longer parameter values off by an error
@@ -79,9 +81,10 @@ def record_scores(
         set_tags({Tag.STAGE: stage, Tag.GIT_DIRTY: git_dirty()} | dict(tags))
         if catalog is not None:
             set_tags({Tag.FINGERPRINT: catalog.digest()})
-            log_metrics({f"data/{key}": value for key, value in catalog.summary().items()})
             log_dataset(catalog, context)
         yield active
+        if catalog is not None:  # the UI shows metrics in the order in which they were logged
+            log_data_facts(catalog)
 
 
 def store_files(run: Run, made: Delivery, config: str) -> None:
@@ -97,6 +100,11 @@ def store_files(run: Run, made: Delivery, config: str) -> None:
     if config:
         mlflow.log_text(config, Artifact.CONFIG, run_id=run.info.run_id)
     made.kept = f"The result is safe in run {run.info.run_id}, {artifacts_of(run)}"
+
+
+def rename(name: str) -> None:
+    """Name the active run anew."""
+    set_tags({Tag.RUN_NAME: name})
 
 
 def describe(text: str) -> None:
@@ -138,6 +146,11 @@ def record_several(stage: str, name: str, tags: Mapping[Tag, str], goes_on: Run 
 _holders: list[str] = []
 
 
+def is_part() -> bool:
+    """Whether what is recorded now belongs to another job, which says itself where it is seen."""
+    return bool(_holders)
+
+
 @contextlib.contextmanager
 def start_run(name: str, goes_on: Run | None = None) -> Iterator[Run]:
     """A run of a job: on its own, or below one of `_holders`."""
@@ -154,6 +167,7 @@ def start_run(name: str, goes_on: Run | None = None) -> Iterator[Run]:
         active = stack.enter_context(active_run(name, goes_on, nested=nested))
         set_tags({Tag.RUN_NAME: name})  # a run that `mlflow run` made has a random name
         if not nested:
+            offer_views(client, active.info.experiment_id)
             stack.enter_context(Heartbeat(active.info.run_id))
         yield active
 
@@ -166,10 +180,13 @@ _open: list[str] = []
 def active_run(name: str, goes_on: Run | None, *, nested: bool) -> Iterator[Run]:
     """A run while it is recorded: FAILED, or KILLED where the process is asked to end, if left by an exception."""
     run_id = None if goes_on is None else goes_on.info.run_id
-    with mlflow.start_run(run_id, run_name=name, nested=nested, log_system_metrics=not nested) as active:
+    # else eight figures of the machine stand before the first of the model
+    machine = not nested and environment.SYSTEM_METRICS.get().lower() in ("true", "1")
+    with mlflow.start_run(run_id, run_name=name, nested=nested, log_system_metrics=machine) as active:
         set_tags({Tag.PROCESS: str(this_process())})
-        if goes_on is not None and Tag.ERROR in goes_on.data.tags:  # why it was interrupted
-            MlflowClient().delete_tag(active.info.run_id, str(Tag.ERROR))
+        if Tag.ERROR in active.data.tags:  # why it was interrupted
+            for tag in (Tag.ERROR, Tag.NOTE):
+                MlflowClient().delete_tag(active.info.run_id, str(tag))
         _open.append(active.info.run_id)
         try:
             yield active
@@ -180,7 +197,8 @@ def active_run(name: str, goes_on: Run | None, *, nested: bool) -> Iterator[Run]
             raise
         except BaseException as error:
             with contextlib.suppress(Exception):  # the store may be what failed
-                set_tags({Tag.ERROR: f"{type(error).__name__}: {error}"[:5000]})
+                reason = f"{type(error).__name__}: {error}"
+                MlflowClient().log_batch(active.info.run_id, tags=reason_tags(FAILED, reason))
             raise
         finally:
             _open.remove(active.info.run_id)
@@ -212,6 +230,11 @@ def log_metrics(metrics: Mapping[str, float], step: int | None = None, run_id: s
 def log_config(config: Config) -> None:
     """Config values under `cfg/`: `mlflow run` logs its own parameters, shell-quoted, under their plain names."""
     mlflow.log_params({CONFIG_PREFIX + key: str(value)[:MAX_PARAM] for key, value in config.flat().items()})
+
+
+def log_data_facts(catalog: Catalog) -> None:
+    """Counts of a catalogue as metrics of the active run."""
+    log_metrics({f"data/{name}": value for name, value in catalog.summary().items()})
 
 
 def log_dataset(catalog: Catalog, context: str) -> None:

@@ -23,6 +23,7 @@ from ..runtime import environment
 from ..runtime.process import ProcessName, this_process
 from ..tuning.space import Settings
 from ..tuning.trials import FoldScore, State, Trial
+from .naming import show_head, with_result
 from .runs import current_experiment, get_run
 from .tracking import MAX_PARAM, record_scores
 from .vocabulary import CONFIG_PREFIX, CV, Metric, Tag, show_backbone
@@ -85,6 +86,8 @@ class TrialRecord:
         tags = {Tag.STATE: trial.state.value}
         if trial.state != State.COMPLETE:  # the UI's red cross is that of pruned and failed ones alike
             tags[Tag.RUN_NAME] = f"trial {trial.number}, {trial.state}"
+        else:
+            tags[Tag.RUN_NAME] = with_result(f"trial {trial.number}", trial.figures["top1_mean"])
         if trial.folds:
             tags[Tag.FOLDS] = ",".join(str(fold.fold) for fold in trial.folds)
         if trial.reason:
@@ -107,11 +110,13 @@ class SearchRecord:
 
     Attributes:
         run: of MLflow.
+        name: of it, without what was reached.
         past: trials of earlier starts, in the order of their numbers.
     """
 
     client: MlflowClient
     run: Run
+    name: str
     tags: dict[Tag, str]
     past: Sequence[Trial]
 
@@ -153,7 +158,7 @@ def record_search(client: MlflowClient, search: Search, trials: int) -> Iterator
     config = search.config
     catalog = search.split.catalog
     tags = search.tags()
-    name = f"tune {tags[Tag.BACKBONE]}, {config.model.head} head"
+    name = f"tune{show_head(config)} {tags[Tag.BACKBONE]}"
     with record_scores(TUNE, name, tags, catalog, context="training", goes_on=goes_on) as run:
         process = {Tag.ROLE: "parent", Tag.CONFIG_ID: config.fingerprint()}
         process[Tag.IMAGES] = str(catalog.image_root.resolve())
@@ -161,7 +166,7 @@ def record_search(client: MlflowClient, search: Search, trials: int) -> Iterator
             process[Tag.CSV] = str(catalog.table_path.resolve())
         client.log_batch(run.info.run_id, tags=[RunTag(str(key), value) for key, value in process.items()])
         mlflow.log_params({CONFIG_PREFIX + key: str(value)[:MAX_PARAM] for key, value in config.flat().items()})
-        yield SearchRecord(client, run, tags, past)
+        yield SearchRecord(client, run, name, tags, past)
 
 
 def _find(client: MlflowClient, search: Search, trials: int) -> tuple[Run | None, list[Trial]]:

@@ -82,6 +82,7 @@ class Tag(Word):
     RUN_NAME = "mlflow.runName", "name of the run"
     PARENT = "mlflow.parentRunId", "the run of the stage that a fold belongs to, or of the fit that a stage does"
     COMMIT = "mlflow.source.git.commit", "commit of the code"
+    ENTRY_POINT = "mlflow.project.entryPoint", "what `mlflow run` was asked for"
 
 
 class Metric(Word):

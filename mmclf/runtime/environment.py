@@ -67,6 +67,9 @@ TRACKING_URI = Variable("MLFLOW_TRACKING_URI", "MLflow's store", "sqlite:///mlfl
 RUN_ID = Variable("MLFLOW_RUN_ID", "a run that goes on, in place of a new one; `mlflow run` sets it")
 EXPERIMENT_ID = Variable("MLFLOW_EXPERIMENT_ID", "experiment of new runs; `mlflow run` sets it")
 EXPERIMENT_NAME = Variable("MLFLOW_EXPERIMENT_NAME", "the same by name; made where there is none")
+SYSTEM_METRICS = Variable(
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "`true` records the load of the machine with each run", "false"
+)
 ARTIFACTS_BAR = Variable("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "set to `false` while files are recorded")
 
 WORLD_SIZE = Variable("WORLD_SIZE", "processes that train one model; the launcher sets this and the next five", "1")

@@ -1,5 +1,6 @@
 """Which process this is, and whether another one still runs."""
 
+import contextlib
 import os
 import socket
 from dataclasses import dataclass
@@ -59,3 +60,17 @@ def _named(pid: int) -> ProcessName:
 def this_process() -> ProcessName:
     """The one that this runs in."""
     return _named(os.getpid())
+
+
+def is_in_an_environment(name: str, value: str) -> bool:
+    """Whether a process of this machine, as far as one may look, was started with this environment variable.
+
+    Args:
+        name: of the variable.
+        value: of it.
+    """
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(name) == value:
+                return True
+    return False

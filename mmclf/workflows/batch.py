@@ -48,6 +48,7 @@ def batch(
     from ..records import registry, runs, tracking
     from ..spark.batch import BatchJob, run_batch
     from ..spark.session import start_spark
+    from .next_steps import say_end
 
     found = registry.open_model(runs.connect(), model)
     job = BatchJob(
@@ -62,7 +63,8 @@ def batch(
     )
     source = found.version.tags.get(Tag.SOURCE_RUN, "")
     tags = {Tag.MODEL: found.label, Tag.SOURCE_RUN: source, Tag.DATA: job.data}
-    with tracking.record_scores("batch", f"batch {Path(job.data).name}", tags) as record:
+    name = _name(job.data, found.label)
+    with tracking.record_scores("batch", name, tags) as record:
         spark = start_spark(master)
         started = time.perf_counter() - begin
         say(f"batch: {found.label} on {spark.sparkContext.master}, Spark {spark.version}, started in {clock(started)}")
@@ -82,8 +84,10 @@ def batch(
         if scored:
             metrics[Metric.SPEED] = scored / busy
         tracking.log_facts({}, metrics)
+        _describe(name, rows, failed, f"by {found.label} in {clock(seconds)} -> `{job.out}`")
     if failed:
         say(f"warning: {failed:,} rows could not be scored; their column `error` says why")
+    say_end(record.info.run_id, [])
     figures = {
         "run_id": record.info.run_id,
         "rows": rows,
@@ -93,6 +97,31 @@ def batch(
         "output": out,
     }
     return BatchRun(record.info.run_id, figures, out)
+
+
+def _name(data: str, model: str) -> str:
+    """Of the run, before its rows are counted."""
+    from ..records.naming import named
+
+    return named(f"batch {Path(data).name}", model)
+
+
+def _describe(name: str, rows: int, failed: int, how: str) -> None:
+    """Name and describe the run, whose work is done.
+
+    Args:
+        name: of it before.
+        rows: of all parts.
+        failed: those of them that have no label.
+        how: what scored, in what time, and where the result is.
+    """
+    from ..records import tracking
+    from ..records.naming import named
+    from ..records.notes import compose
+
+    without = f", {failed:,} of them without a label, which `error` says why" if failed else ""
+    tracking.rename(named(name, f"{rows:,} rows"))
+    tracking.describe(compose(f"**{rows:,} rows**{without}, {how}", []))
 
 
 def _line(part: "PartDone", busy: float) -> str:

@@ -57,6 +57,7 @@ def check(
     from ..checking.finding import Level
     from ..records import reports, runs, tracking
     from ..reporting.checkup import make_checkup
+    from .next_steps import say_end
     from .stored_features import stored_features
 
     runs.connect()
@@ -98,6 +99,7 @@ def check(
     seconds = time.perf_counter() - start
     output = str(Path(out) / Artifact.CHECK if out else runs.artifact_path(record, Artifact.CHECK))
     say(f"check: {len(catalog):,} rows in {clock(seconds)} -> {output}")
+    say_end(record.info.run_id, [])
     figures = {"run_id": record.info.run_id, "rows": len(catalog), "wrong": counts[Level.WRONG]}
     figures |= {"doubtful": counts[Level.DOUBTFUL], "notes": counts[Level.NOTE], "seconds": round(seconds, 1)}
     return CheckRun(record.info.run_id, figures | {"output": output})

@@ -42,6 +42,7 @@ def compare(*, runs: Sequence[str]) -> Result:
     from ..records.card import markdown_table
     from ..records.reports import log_report
     from ..reporting.comparison import make_comparison
+    from .next_steps import say_end
 
     comparison = _gather(runs)
     client = records.connect()
@@ -64,6 +65,7 @@ def compare(*, runs: Sequence[str]) -> Result:
     for verdict in verdicts:
         say(f"compare: {verdict}")
     run_id = record.info.run_id
+    say_end(run_id, [])
     figures = {"run_id": run_id, "rows": len(comparison.table), "against": runs[0]}
     return Result(run_id, figures | {"runs": _figures(comparison), "seconds": round(seconds, 1)})
 

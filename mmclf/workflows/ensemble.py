@@ -39,7 +39,10 @@ def ensemble(
     from ..evaluation.probabilities import average, read_table, write_parts
     from ..records import runs as records
     from ..records import tracking
+    from ..records.naming import named
+    from ..records.notes import compose
     from ..records.sources import find_scored
+    from .next_steps import say_end
 
     client = records.connect()
     if any(records.get_run(client, run_id).data.tags.get(Tag.STAGE) in ("stage1", "stage2") for run_id in runs):
@@ -64,17 +67,18 @@ def ensemble(
         Tag.WEIGHTS_OF_RUNS: ",".join(f"{weight:g}" for weight in weights or ()),
     }
     out = str(out)
-    with (
-        delivery(out) as made,
-        tracking.record_scores("ensemble", f"ensemble of {len(members)}", tags) as record,
-    ):
+    name = named(f"ensemble of {len(members)}", f"{len(table):,} rows")
+    with delivery(out) as made, tracking.record_scores("ensemble", name, tags) as record:
         paths = made.folder / Artifact.PROBABILITIES, made.folder / Artifact.SUBMISSION
         with write_parts(*paths, header[0], header[1]) as write:
             write(table)
         tracking.store_files(record, made, "")
         seconds = time.perf_counter() - start
         tracking.log_facts({}, {Metric.ROWS: len(table), Metric.SECONDS: seconds})
+        averaged = [f"- {run.info.run_name} (`{run.info.run_id}`)" for run in members]
+        tracking.describe(compose(f"**{len(table):,} rows**, averaged over {len(members)} runs", [], averaged))
     output = str(Path(out) / Artifact.SUBMISSION if out else records.artifact_path(record, Artifact.SUBMISSION))
     run_id = record.info.run_id
+    say_end(run_id, [])
     figures = {"run_id": run_id, "runs": len(members), "rows": len(table), "seconds": round(seconds, 1)}
     return ScoringRun(run_id, figures | {"output": output})

@@ -46,12 +46,14 @@ def evaluate(
     """
     start = time.perf_counter()
     check_changes(overrides, config)
+    from .next_steps import say_end
     from .tables import groups_of, open_readable, read_labels, read_rows, say_unreadable
 
     opened = open_readable(table, images)
     from ..data.labels import NO_LABEL
     from ..data.table import first_few
     from ..records import runs, tracking
+    from ..records.naming import with_result
     from ..records.sources import Use, find_sources
     from .judging import Judge
     from .scorer import score_with
@@ -98,6 +100,8 @@ def evaluate(
         seconds = time.perf_counter() - start
         tracking.log_facts({}, scoring.ledger.figures() | facts | {Metric.SECONDS: seconds})
         judge.conclude(record.info.run_id, name, report=report)
+        tracking.rename(with_result(name, judge.figures()["top1"]))
     run_id = record.info.run_id
     say(f"evaluate: {len(catalog):,} rows in {clock(seconds)}. {judge.found.sentence}")
+    say_end(run_id, [])
     return Result(run_id, {"run_id": run_id, "rows": len(catalog)} | judge.figures() | {"seconds": round(seconds, 1)})

@@ -95,6 +95,7 @@ def fit(
     from ..records.resuming import work_on
     from ..runtime.machine import find_machine
     from .frozen import open_frozen
+    from .next_steps import say_end
     from .tables import read_split
 
     machine = find_machine()
@@ -129,27 +130,23 @@ def fit(
         Tag.DEVICE: machine.device,
     }
     goes_on = found.run if planned is not None and found is not None else None
-    with tracking.record_several("fit", f"fit {split.catalog.short_name}", tags | work.tags(), goes_on):
+    with tracking.record_several("fit", _name(split), tags | work.tags(), goes_on) as record:
         if goes_on is None:
             tracking.log_text(plan.to_json(steps), Artifact.PLAN)
         frozen = open_frozen("fit", resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared), split, preparation.backbone)
         members = _train(steps, shared, frozen, split, table, images, None if budget is None else start + budget)
-        shown = split.catalog if report else None
-        registration, lines, gain = _conclude(members, name, shown, must_fuse=classes_csv is not None, force=force)
-        text = [
-            f"**{registration.model}**: {registration.figures['verdict']}",
-            "",
-            *markdown_table(MEMBERS, [lines[-1], *lines[:-1]]),
-            "",
-        ]
-        tracking.describe("\n".join([*text, gain, "", *markdown_table(PLAN, rows)]))
+        registration, details, found_report = _conclude(
+            members, name, split.catalog if report else None, must_fuse=classes_csv is not None, force=force
+        )
+        commands = _describe(registration, _name(split), found_report, [*details, "", *markdown_table(PLAN, rows)])
         figures: dict[str, float] = {
             Metric.SECONDS: time.monotonic() - start,
             Metric.ESTIMATE: expected + plan.OVERHEAD,
             registration.figures["metric"]: registration.figures["value"],
         }
         tracking.log_facts({Tag.VERDICT: registration.figures["verdict"]}, figures)
-    _say_end(registration, name, time.monotonic() - start)
+    say(f"fit: {registration.model} after {clock(time.monotonic() - start)}")
+    say_end(record.info.run_id, commands)
     return Registration(
         registration.run_id,
         registration.figures | {"members": len(members), "seconds": round(time.monotonic() - start, 1)},
@@ -171,14 +168,31 @@ def _check(overrides: Overrides, budget: float | None) -> dict[str, Any]:
     return given
 
 
-def _say_end(registration: Registration, name: str, seconds: float) -> None:
-    """What was reached, and what comes next."""
-    is_default = name == DEFAULT_NAME and registration.figures["verdict"] != NO_ALIAS
-    model = "" if is_default else f" -P model={registration.model}"
-    say(
-        f"fit: {registration.model} after {clock(seconds)}\n"
-        f"next: mlflow run . -e infer --env-manager local -P csv=new.csv -P images=images/{model}"
-    )
+def _name(split: "Split") -> str:
+    return f"fit {split.catalog.short_name}"
+
+
+def _describe(registration: Registration, name: str, report: str, details: list[str]) -> list[str]:
+    """Name and describe the run, whose work is done; returns the commands that come next.
+
+    Args:
+        registration: what was registered.
+        name: of the run before.
+        report: the way to it, Markdown; "" for none.
+        details: lines of Markdown.
+    """
+    from ..records import tracking
+    from ..records.naming import named
+    from ..records.notes import compose, insert
+    from .next_steps import after_registration
+
+    figures = registration.figures
+    commands = after_registration(registration.model, is_champion=figures["verdict"] != NO_ALIAS)
+    headline = f"**{registration.model}**: {figures['verdict']}, {figures['metric']} {figures['value']:.4f}"
+    note = compose(headline, commands, details)
+    tracking.describe(insert(note, report) if report else note)
+    tracking.rename(named(name, f"version {figures['version']}", figures["verdict"]))
+    return commands
 
 
 def _planned(found: "Found | None") -> "list[Step] | None":
@@ -337,8 +351,8 @@ def _train(
 
 def _conclude(
     members: list[Member], name: str, catalog: "Catalog | None", *, must_fuse: bool, force: bool
-) -> tuple[Registration, list[list[str]], str]:
-    """Fuse and register; returns what was registered, a line of MEMBERS each, and what the fusion adds, Markdown.
+) -> tuple[Registration, list[str], str]:
+    """Fuse and register; returns what was registered, and Markdown: what each member adds, and the way to the report.
 
     Args:
         members: at least one.
@@ -350,6 +364,7 @@ def _conclude(
     from ..evaluation.comparison import TOP1, compare
     from ..evaluation.crossvalidation import figures_of
     from ..evaluation.probabilities import read_table
+    from ..records.card import markdown_table
     from ..records.fusion import read_pool
     from ..records.reports import find_report, report_line
     from ..records.runs import artifact_path, connect, get_run
@@ -380,6 +395,6 @@ def _conclude(
     say(f"{aligned(MEMBERS, lines)}\n{said}")
     others = [] if must_fuse else [each.run.run_id for each in members]
     registration = register_best([fusion.run_id, *others], name=name, force=force, strict=False)
-    if address := find_report(client, runs[fusion.run_id]):
-        said += f"\n\n{report_line(address)} of the fusion"
-    return registration, lines, said
+    address = find_report(client, runs[fusion.run_id])
+    details = [*markdown_table(MEMBERS, [lines[-1], *lines[:-1]]), "", said]
+    return registration, details, f"{report_line(address)} of the fusion" if address else ""

@@ -21,6 +21,7 @@ from ..store.space import warn_if_short
 from ..training.crossval import FoldOutcome, Report
 from ..training.epoch import EpochResult
 from ..training.fold_state import FoldStates
+from .next_steps import after_stage, say_end
 from .report import Extras, report_stage
 from .results import StageRun
 from .tables import say_unreadable
@@ -107,8 +108,12 @@ def train_folds(job: StageJob) -> StageRun:
         if record is None:
             return StageRun("", {})
         say_unreadable(sorted(unreadable), len(unreadable))
+        commands = []
+        if not tracking.is_part():
+            is_single = len(job.split.numbers) > 1 and len(job.chosen) == 1
+            commands = after_stage(job.stage, job.config.model.head, record.run_id, is_single=is_single)
+        figures = record.finish(job.split.catalog, commands)
         tracking.log_facts({}, job.facts())
-        figures = record.finish(job.split.catalog)
         if job.report:
             identity = job.backbone.identity
             name = show_backbone(identity.name, identity.pretrained)
@@ -116,6 +121,7 @@ def train_folds(job: StageJob) -> StageRun:
     if place:
         shutil.rmtree(place, ignore_errors=True)
     say(f"{job.stage}: {_reached(figures)} in {clock(figures['seconds'])}")
+    say_end(record.run_id, commands)
     return StageRun(record.run_id, figures)
 
 

@@ -44,11 +44,14 @@ def fuse(
     from ..records import stages, tracking
     from ..records.card import markdown_table
     from ..records.fusion import FUSION, FusionMeta, find_members
+    from ..records.naming import with_result
+    from ..records.notes import compose
     from ..records.resuming import Work, code_digest
     from ..records.runs import connect
     from ..records.sources import Source, check_together
     from ..records.vocabulary import Artifact, Metric, Tag
     from ..reporting.evidence import Member
+    from .next_steps import command, say_end
     from .report import report_fusion
 
     work = Work(FUSION, {"runs": ",".join(run_ids), "code": code_digest()})
@@ -78,9 +81,11 @@ def fuse(
     shared = (Tag.SPLIT, Tag.FINGERPRINT, Tag.BACKBONE, Tag.FOLDS, Tag.CSV, Tag.IMAGES)
     tags |= {tag: first.tags[tag] for tag in shared if tag in first.tags}
     facts = {name: value for name, value in first.metrics.items() if name.startswith("data/")}
-    name = f"fusion of {len(kept)}"
+    name = with_result(f"fusion of {len(kept)}", reached.top1_mean)
     with delivery() as made, tracking.record_scores(FUSION, name, tags | work.tags()) as record:
-        tracking.describe("\n".join(markdown_table(HEADER, [lines[-1], *lines[:-1]])))
+        run_id = record.info.run_id
+        commands = [] if tracking.is_part() else [command("register", runs=run_id)]
+        tracking.describe(compose(_headline(reached), commands, markdown_table(HEADER, [lines[-1], *lines[:-1]])))
         table.write(made.folder / Artifact.OOF)
         write_header(made.folder / Artifact.POOL, meta)
         tracking.store_files(record, made, "")
@@ -88,10 +93,8 @@ def fuse(
         tracking.log_facts({}, stages.cv_metrics(reached) | {Metric.SECONDS: seconds} | facts)
         if report:
             config = members[0].mixture.config
-            report_fusion(record.info.run_id, name, table, alone, first.tags, config, catalog)
-    run_id = record.info.run_id
-    if not quiet:
-        say(f"next: mlflow run . -e register --env-manager local -P runs={run_id}")
+            report_fusion(run_id, name, table, alone, first.tags, config, catalog)
+    say_end(run_id, commands)
     said = {"cv_top1_mean": reached.top1_mean, "cv_top1_std": reached.top1_std, "cv_top3_mean": reached.top3_mean}
     return StageRun(run_id, {"run_id": run_id, "runs": len(kept)} | said | {"seconds": round(seconds, 1)})
 
@@ -107,6 +110,10 @@ def _pool(tables: "Sequence[ProbabilityTable]") -> "tuple[Pool, ProbabilityTable
     assert folds is not None  # noqa: S101 - of an out-of-fold matrix
     pooled = pool_out_of_fold(probabilities, targets, folds).astype(np.float32)
     return fit_pool(probabilities, targets), ProbabilityTable(like.ids, classes, pooled, folds, like.labels)
+
+
+def _headline(reached: "Figures") -> str:
+    return f"**top-1 {reached.top1}**, top-3 {reached.top3_mean:.4f} of rows that the weights weren't fitted on"
 
 
 def _show_weight(weight: float, added: bool) -> str:

@@ -61,8 +61,10 @@ def infer(
     opened = open_readable(table, images)
     from ..evaluation.probabilities import ProbabilityTable, write_parts
     from ..records import runs, tracking
+    from ..records.naming import named
     from ..records.sources import Use, find_sources
     from ..runtime.speed import peak_memory
+    from .next_steps import say_end
     from .scorer import score_with
 
     sources = find_sources(runs.connect(), model, Use(fold, config, overrides))
@@ -86,10 +88,8 @@ def infer(
     rows, out = len(catalog), str(out)
     size = 4 * rows * len(scorer.classes)
     warn_if_short({"the probabilities": (Path(tempfile.gettempdir()), size), "their copy": (Path(out or "."), size)})
-    with (
-        delivery(out) as made,
-        tracking.record_scores("infer", f"infer {Path(catalog.name).name}", tags, catalog) as record,
-    ):
+    name = named(f"infer {Path(catalog.name).name}", " + ".join(source.label for source in sources))
+    with delivery(out) as made, tracking.record_scores("infer", name, tags, catalog) as record:
         paths = made.folder / Artifact.PROBABILITIES, made.folder / Artifact.SUBMISSION
         assigned = 0
         with write_parts(*paths, scorer.meta.id_col, scorer.meta.label_col, least) as write:
@@ -112,10 +112,14 @@ def infer(
         }
         settings = "---\n".join(each.config.to_yaml() for source in sources for each in source.mixture.experts)
         tracking.store_files(record, made, settings)
-        tracking.log_facts({}, scoring.ledger.figures() | facts)
+        tracking.log_facts({}, facts | scoring.ledger.figures())
+        tracking.rename(named(name, f"{rows:,} rows"))
+        note = _note(rows, assigned if precision else None, seconds, tags[Tag.SCORED_BY])
         say_unreadable([sentence for _, sentence in scoring.examples], scoring.unreadable)
-        if judge is not None:
-            judge.conclude(record.info.run_id, record.info.run_name, report=report)
+        if judge is None:
+            tracking.describe(note)
+        else:
+            judge.conclude(record.info.run_id, record.info.run_name, report=report, note=note)
     output = str(Path(out) / Artifact.SUBMISSION if out else runs.artifact_path(record, Artifact.SUBMISSION))
     say(f"infer: {rows:,} rows in {clock(seconds)}, {rows / seconds:.1f} rows/s -> {output}")
     figures: dict[str, Any] = {"run_id": record.info.run_id, "rows": rows, "seconds": round(seconds, 1)}
@@ -125,6 +129,7 @@ def infer(
     if judge is not None:
         say(f"infer: {judge.found.sentence}")
         figures |= judge.figures()
+    say_end(record.info.run_id, [])
     return ScoringRun(record.info.run_id, figures | {"output": output})
 
 
@@ -142,3 +147,12 @@ def _judge(opened: "Table", catalog: "Catalog", sources: "Sequence[Source]") -> 
     from .judging import Judge
 
     return Judge(catalog, labels, sources, groups_of(opened, catalog.ids, data))
+
+
+def _note(rows: int, assigned: int | None, seconds: float, scored_by: str) -> str:
+    """The description of the run; `assigned` rows were sure enough, None where all count."""
+    from ..records.notes import compose
+
+    unsure = "" if assigned is None else f", {rows - assigned:,} of them unassigned"
+    files = f"Among the artifacts: the labels, {Artifact.SUBMISSION}, and all probabilities, {Artifact.PROBABILITIES}."
+    return compose(f"**{rows:,} rows**{unsure}, in {clock(seconds)}, by {scored_by}", [], [files])

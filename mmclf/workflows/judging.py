@@ -118,16 +118,17 @@ class Judge:
             shares={name: (float(a), float(b)) for name, (a, b) in zip(self._classes, shares, strict=True)},
         )
 
-    def conclude(self, run_id: str, title: str, *, report: bool) -> None:
+    def conclude(self, run_id: str, title: str, *, report: bool, note: str = "") -> None:
         """Record the figures of the rows that were added in the active run, and the report of them.
 
         Args:
             run_id: of the active run.
             title: of the report.
             report: whether it is made.
+            note: the rest of the run's description.
         """
         tracking.log_facts({}, self._metrics())
-        tracking.describe(self.found.sentence)
+        tracking.describe("\n\n".join(part for part in (self.found.sentence, note) if part))
         if report:
             report_new_rows(run_id, lambda: self._evidence(title, run_id))
 

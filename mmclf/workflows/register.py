@@ -79,11 +79,14 @@ def register_best(
     from ..evaluation.thresholds import find_thresholds
     from ..records import champion, registry, tracking
     from ..records.card import markdown_table, write_card
+    from ..records.naming import named
+    from ..records.notes import compose
     from ..records.reports import find_report
     from ..records.runs import connect
     from ..scoring.bundle import BUNDLE, write_bundle
     from ..store.files import size_of
     from ..store.scratch import scratch_folder
+    from .next_steps import after_registration, say_end
 
     client = connect()
     tracking.clean_up(client)
@@ -103,7 +106,6 @@ def register_best(
     with tracking.record_scores(
         "register", f"register {name}", {Tag.SOURCE_RUN: best.run_id}, goes_on=goes_on
     ) as record:
-        tracking.describe("\n".join([*markdown_table(HEADER, rows), "", verdict.text]))
         if version is None:
             with scratch_folder() as folder:
                 bundle = folder / BUNDLE
@@ -117,8 +119,13 @@ def register_best(
         tracking.log_facts(facts, {metric: best.value(metric)})
         if verdict.wins:
             registry.crown(client, version, former)
+        said = "champion" if verdict.wins else NO_ALIAS
+        model = f"{MODELS}{name}/{version.version}"
+        commands = after_registration(model, is_champion=verdict.wins)
+        tracking.rename(named(f"register {name}", f"version {version.version}", said))
+        tracking.describe(compose(f"**{model}**: {verdict.text}", commands, markdown_table(HEADER, rows)))
     say(f"register: {name} version {version.version}: {verdict.text}")
-    said = "champion" if verdict.wins else NO_ALIAS
+    say_end(record.info.run_id, commands)
     return _registration(best, name, str(version.version), metric, said)
 
 

@@ -100,6 +100,7 @@ def _search(task: Task, split: "Split", out: str) -> TuneRun:
     from ..tuning.heads import heads_on
     from ..tuning.study import Study
     from .frozen import open_frozen
+    from .next_steps import say_end
     from .tables import say_unreadable
 
     client = runs.connect()
@@ -135,9 +136,11 @@ def _search(task: Task, split: "Split", out: str) -> TuneRun:
         with blame(made.folder):
             outcome.write(made.folder, record.run.info.run_id)
         store_files(record.run, made, task.config.to_yaml())
-        log_facts({Tag.NOTE: outcome.note()}, outcome.metrics())
-    place = Path(out) / Artifact.BEST_CONFIG if out else runs.artifact_path(record.run, Artifact.BEST_CONFIG)
-    outcome.say(_next_command(place, split))
+        place = Path(out) / Artifact.BEST_CONFIG if out else runs.artifact_path(record.run, Artifact.BEST_CONFIG)
+        after = _next_command(place, split)
+        log_facts({Tag.NOTE: outcome.note(after), Tag.RUN_NAME: outcome.name(record.name)}, outcome.metrics())
+    outcome.say()
+    say_end(record.run.info.run_id, [after])
     figures = {"run_id": record.run.info.run_id} | outcome.figures() | {"config": str(place)}
     return TuneRun(record.run.info.run_id, figures | {"seconds": round(time.perf_counter() - task.started, 1)})
 
@@ -213,8 +216,7 @@ def _say_trial(trials: Sequence[Trial], task: Task) -> None:
 
 
 def _next_command(config: Path, split: "Split") -> str:
+    from .next_steps import command
+
     catalog = split.catalog
-    table = catalog.table_path or "TABLE"
-    return (
-        f"mlflow run . -e stage1 --env-manager local -P config={config} -P csv={table} -P images={catalog.image_root}"
-    )
+    return command("stage1", config=str(config), csv=str(catalog.table_path or "TABLE"), images=str(catalog.image_root))

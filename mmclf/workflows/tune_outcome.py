@@ -113,17 +113,31 @@ class Outcome:
         found |= {"given": self._value(self.given), "best_again": self._again(self.winner)}
         return found | {"given_again": self._again(self.given)}
 
-    def note(self) -> str:
-        """The description of the run, Markdown: the verdict first, since the UI hides what is further down."""
+    def note(self, command: str) -> str:
+        """The description of the run, Markdown.
+
+        Args:
+            command: that comes next.
+        """
         from ..records.card import markdown_table
+        from ..records.notes import compose
 
-        return "\n".join([self.verdict(), "", *markdown_table(*self._table())])
+        return compose(self.verdict(), [command], markdown_table(*self._table()))
 
-    def say(self, command: str) -> None:
-        """The finalists, how far to believe them, and what comes next."""
+    def name(self, search: str) -> str:
+        """Of the run that has ended.
+
+        Args:
+            search: its name before.
+        """
+        from ..records.naming import named, with_result
+
+        return with_result(named(search, f"{len(self.trials)} trials"), self.winner.figures["top1_mean"])
+
+    def say(self) -> None:
+        """The finalists, and how far to believe them."""
         say(aligned(*self._table()))
         say(self.verdict())
-        say(f"next: {command}")
 
     def verdict(self) -> str:
         """Which trial it is, and how far its figure can be believed."""

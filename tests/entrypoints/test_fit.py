@@ -104,7 +104,7 @@ def test_the_fusion_alone_has_a_report(project, fitted, runs):
     assert page.problems == []
     assert page.all("img")
     (parent,) = [run for run in runs if run.data.tags.get("stage") == "fit"]
-    address = f"runs/{fusion.info.run_id}/artifacts/report.html) of the fusion"
+    address = f"runs/{fusion.info.run_id}/artifacts/report.html), among the artifacts of the fusion"
     assert address in parent.data.tags["mlflow.note.content"]
 
 

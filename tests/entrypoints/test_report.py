@@ -70,11 +70,14 @@ def test_a_stage_run_has_one_with_its_products(solved, catalog):
     assert artifact_path(solved, "report/confusion-matrix.png").stat().st_size > 1000
 
 
-def test_the_description_ends_with_the_way_to_it(solved):
-    first, *_, last = solved.data.tags["mlflow.note.content"].splitlines()
-    assert first.startswith("| fold |")
+def test_the_description_has_the_result_then_the_way_to_it_and_what_comes_next(solved):
+    first, second, third, gap, header, *_ = solved.data.tags["mlflow.note.content"].splitlines()
+    assert first.startswith(f"**top-1 {solved.data.metrics['cv/top1_mean']:.4f} ± ")
     place = f"#/experiments/{solved.info.experiment_id}/runs/{solved.info.run_id}/artifacts/report.html"
-    assert last == f"Artifacts → [report.html]({place})"
+    assert second.rstrip() == f"Report: [report.html]({place}), among the artifacts"
+    assert third == f"Next: `mlflow run . -e register --env-manager local -P runs={solved.info.run_id}`"
+    assert not gap
+    assert header.startswith("| fold")
 
 
 def test_a_kernel_head_is_asked_without_pictures_and_without_texts(solved, catalog):

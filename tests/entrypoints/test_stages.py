@@ -79,8 +79,8 @@ def children(project, run_id) -> list:
     return sorted(runs, key=lambda run: run.data.tags["fold"])
 
 
-@pytest.mark.parametrize("stage", ["stage1", "stage2"])
-def test_a_stage_is_a_parent_with_one_child_per_fold(project, chain, stage):
+@pytest.mark.parametrize(("stage", "rate"), [("stage1", 0.01), ("stage2", 0.001)])
+def test_a_stage_is_a_parent_with_one_child_per_fold(project, chain, stage, rate):
     result = chain[stage]
     assert set(result) == {"run_id", "cv_top1_mean", "cv_top1_std", "cv_top3_mean", "folds", "seconds"}
     assert result["folds"] == 2
@@ -107,7 +107,15 @@ def test_a_stage_is_a_parent_with_one_child_per_fold(project, chain, stage):
     assert parent.data.metrics["cv/top1_mean"] == pytest.approx(np.mean(best))
     assert parent.data.metrics["cv/top1_std"] == pytest.approx(np.std(best))
     assert result["cv_top1_mean"] == pytest.approx(np.mean(best))
-    assert f"| 1 | {int(folds[1].data.metrics['best/epoch'])} of 2 |" in parent.data.tags["mlflow.note.content"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith(f"**top-1 {np.mean(best):.4f} ± {np.std(best):.4f}**, top-3 ")
+    assert f"| 1&emsp; | {int(folds[1].data.metrics['best/epoch'])} of 2&emsp; |" in note
+    assert parent.info.run_name == f"{stage} tiny · 2 epochs at {rate}, img_size 32, max_len 16 · {np.mean(best):.3f}"
+    assert [run.info.run_name for run in folds] == [f"{stage} fold {n} · {top1:.3f}" for n, top1 in enumerate(best)]
+    # the order in which the UI shows them
+    assert [name.partition("/")[0] for name in parent.data.metrics][:9] == ["cv"] * 8 + ["seconds"]
+    assert next(iter(folds[0].data.metrics)) == "best/top1"
+    assert not [name for name in parent.data.metrics if name.startswith("system/")]
     [logged] = parent.inputs.dataset_inputs
     assert logged.dataset.digest == parent.data.tags["fingerprint"]
 
