@@ -14,7 +14,7 @@ from typing import Any
 import mmclf
 
 from .common import run
-from .options import parse_count
+from .options import parse_count, parse_flag
 
 DEFAULTS = {
     "data": None,
@@ -24,12 +24,15 @@ DEFAULTS = {
     "master": "",
     "top_k": "3",
     "part_rows": "100000",
+    "estimate": "false",
 }
 
 
 def batch(options: argparse.Namespace) -> dict[str, Any]:
     """Score the table part by part; returns the headline figures."""
     top_k, part_rows = parse_count("top-k", options.top_k), parse_count("part-rows", options.part_rows)
+    if parse_flag("estimate", options.estimate):
+        return mmclf.estimate_batch(options.data, images=options.images, model=options.model)
     found = mmclf.batch(
         options.data,
         out=options.out,

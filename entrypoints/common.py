@@ -3,12 +3,16 @@
 import argparse
 import contextlib
 import json
+import os
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from mmclf.runtime import environment
+from mmclf.errors import ConfigError
+from mmclf.runtime import console, environment
 from mmclf.runtime.stopping import INTERRUPTED, handled
 from mmclf.store.scratch import own_temporary_folder
 
@@ -38,30 +42,73 @@ def run(
     for name, default in defaults.items():
         shown = HELP[name] + (f" (default: {default})" if default else "")
         parser.add_argument(f"--{name.replace('_', '-')}", default=default, required=default is None, help=shown)
+    parser.add_argument("--quiet", action="store_true", help=HELP["quiet"])
+    parser.add_argument("--log-file", default="", help=HELP["log_file"])
     options = parser.parse_args(argv)
     # a user can't act on what libraries tell each other; `python -W` and a calling program decide for themselves
     if argv is None and not sys.warnoptions:
         warnings.filterwarnings("ignore")
     try:
-        # libraries print; stdout is for the result
-        with handled(_last_words), own_temporary_folder(), contextlib.redirect_stdout(sys.stderr):
-            figures = work(options)
+        with _console(options):
+            code, figures = _do(work, options)
+    except ConfigError as error:  # of the console's own
+        console.complain(f"error: {error}")
+        return 2
+    if figures:  # none in a process that isn't the first of several
+        print(json.dumps(figures, ensure_ascii=False))
+    return code
+
+
+def _do(
+    work: Callable[[argparse.Namespace], dict[str, Any]], options: argparse.Namespace
+) -> tuple[int, dict[str, Any]]:
+    """Do the work; returns the exit code and the figures."""
+    try:
+        with handled(_last_words), own_temporary_folder(), _library_output():
+            return 0, work(options)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what is finished", file=sys.stderr)
-        return INTERRUPTED
+        console.complain("interrupted; the same command goes on with what is finished")
+        return INTERRUPTED, {}
     except Exception as error:
         said = explain(error)
         if said is None:
+            console.note(traceback.format_exc())
             raise
         if environment.RUN_ID.get() or "mlflow" in sys.modules:
             from mmclf.records.failure import note_failure
 
             note_failure(said)
-        print(f"error: {said}", file=sys.stderr)
-        return 2
-    if figures:  # none in a process that isn't the first of several
-        print(json.dumps(figures, ensure_ascii=False))
-    return 0
+        console.complain(f"error: {said}")
+        return 2, {}
+
+
+@contextlib.contextmanager
+def _console(options: argparse.Namespace) -> Iterator[None]:
+    """What is printed and what is logged, also by processes that are started meanwhile.
+
+    Raises:
+        ConfigError: the environment can't be understood, or the log file not be written.
+    """
+    quiet = options.quiet or environment.QUIET.flag()
+    log_file = options.log_file or environment.LOG_FILE.get()
+    log_file = str(Path(log_file).expanduser().absolute()) if log_file else ""
+    with console.settings(quiet=quiet, log_file=log_file), contextlib.ExitStack() as stack:
+        if quiet:
+            stack.enter_context(environment.QUIET.held("true"))
+        if log_file:
+            stack.enter_context(environment.LOG_FILE.held(log_file))
+        yield
+
+
+@contextlib.contextmanager
+def _library_output() -> Iterator[None]:
+    """Libraries print: on stderr, since stdout is for the result, or nowhere."""
+    with contextlib.ExitStack() as stack:
+        if console.is_quiet():
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield
 
 
 def _last_words(words: str) -> None:

@@ -24,12 +24,15 @@ DEFAULTS = {
     "force": "false",
     "resume": "auto",
     "report": "true",
+    "estimate": "false",
 }
 
 
 def fit(options: argparse.Namespace) -> dict[str, Any]:
     """Train, fuse and register; returns the headline figures."""
     budget, force = parse_duration("budget", options.budget), parse_flag("force", options.force)
+    if parse_flag("estimate", options.estimate):
+        return mmclf.estimate_fit(options.csv, images=options.images, overrides=options.overrides, budget=budget)
     found = mmclf.fit(
         options.csv,
         images=options.images,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import MmclfError
     from .workflows.app import app
-    from .workflows.batch import batch
+    from .workflows.batch import batch, estimate_batch
     from .workflows.check import check
     from .workflows.compare import compare
     from .workflows.ensemble import ensemble
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .workflows.fit import fit
     from .workflows.infer import infer
     from .workflows.loaded_model import load
+    from .workflows.outlook import estimate_fit
     from .workflows.register import register
     from .workflows.stage1 import stage1
     from .workflows.stage2 import stage2
@@ -35,6 +36,8 @@ __all__ = [
     "check",
     "compare",
     "ensemble",
+    "estimate_batch",
+    "estimate_fit",
     "evaluate",
     "fit",
     "infer",
@@ -52,7 +55,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'mmclf' has no attribute {name!r}")
     from importlib import import_module
 
-    place = {"MmclfError": "errors", "load": "workflows.loaded_model"}.get(name, f"workflows.{name}")
+    places = {
+        "MmclfError": "errors",
+        "load": "workflows.loaded_model",
+        "estimate_fit": "workflows.outlook",
+        "estimate_batch": "workflows.batch",
+    }
+    place = places.get(name, f"workflows.{name}")
     return getattr(import_module(f".{place}", __name__), name)
 
 

@@ -26,6 +26,11 @@ class View:
     seed: int | None
 
 
+def count_views(rows: Rows, mode: str) -> int:
+    """How many pictures are looked at in one pass over the rows; `mode` is `data.multi_image_mode`."""
+    return sum(len(names) if mode == "mean_pool" else min(len(names), 1) for names in rows.pictures)
+
+
 def views_of_row(rows: Rows, row: int, epoch: int, multi_image_mode: str, seed: int) -> list[View]:
     """The views that a row is shown by in an epoch; none where it has no picture.
 

@@ -29,14 +29,15 @@ from ..data.pictures import Pictures
 from ..data.pixel_spool import PixelSpool
 from ..data.row_batches import unreadable
 from ..data.rows import Rows
-from ..data.text import LENGTH_STEP, Tokens, portions, text_batches
+from ..data.text import LENGTH_STEP, Tokens, portions, text_batches, text_sizes
 from ..data.views import EVAL, View, views_of_row
 from ..errors import PictureError
 from ..runtime.device import Precision, encoding_batch, pick_workers
-from ..runtime.progress import track
+from ..runtime.progress import current, track
 from ..runtime.speed import Ledger, Stopwatch
 from ..store.cache import Cache
 from ..store.vectors import VectorStore, make_key
+from . import speed_kinds
 from .pooling import mean_by_row
 from .towers import Towers
 
@@ -47,6 +48,7 @@ VERSION = 2
 MEMORY_SHARE = 0.25
 GATHER_ROWS = 65_536
 TOKENIZED_CHARACTERS = 100_000  # at a time; they take up to half a second
+SAMPLE = 64  # rows that tell how much is missing
 
 
 @dataclass
@@ -61,7 +63,6 @@ class _Pictures:
         is_there: bool (views, flips), which features are known.
         flips: False for the picture, True for its mirror image.
         spool: of eval views.
-        label: for the progress bar.
         watch: since the work began.
     """
 
@@ -72,7 +73,6 @@ class _Pictures:
     is_there: np.ndarray
     flips: Sequence[bool]
     spool: PixelSpool | None
-    label: str
     watch: Stopwatch
 
     def __post_init__(self) -> None:
@@ -200,9 +200,10 @@ class Encoder:
             found = [self._image_store.get(k, out) for k, out in zip(keys, features, strict=True)]
             is_there = np.stack(found, axis=1)
         before = is_there.copy()
-        label = "encoding pictures" if epoch == EVAL else f"encoding pictures, view {epoch}"
-        work = _Pictures(files, views, keys, features, is_there, flips, spool, label, watch)
+        work = _Pictures(files, views, keys, features, is_there, flips, spool, watch)
         missing = np.flatnonzero(~is_there.all(axis=1))
+        if not len(missing):
+            self._skip(self.picture_kind(len(flips)))
         # the placeholder only where a row is without a picture, or turns out to be
         self._encode_pictures(work, missing[missing > 0] if all(chosen) else missing)
         chosen = [[place for place in places if work.is_readable[place]] or [0] for places in chosen]
@@ -211,7 +212,47 @@ class Encoder:
         self.has_picture = np.array([places != [0] for places in chosen], dtype=bool)
         asked = np.unique(np.array([place for places in chosen for place in places], dtype=np.int64))
         self.ledger.count(before[asked], watch)
-        return [self._gather(each, chosen) for each in features]
+        gathered = [self._gather(each, chosen) for each in features]
+        self._settle(self.picture_kind(len(flips)), missing)
+        return gathered
+
+    def missing(self, rows: Rows, epochs: Sequence[int] = (EVAL,), flips: Sequence[bool] = (False,)) -> list[float]:
+        """Which share of the views of each epoch isn't kept, in [0, 1], by a sample of the rows; nothing is decoded."""
+        if self._image_store is None or not len(rows):
+            return [1.0] * len(epochs)
+        drawn = rows.take(np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int)))
+        files = Pictures(drawn.picture_source, self._towers.spec.transform, draft=self._draft)
+        mode = self._data.multi_image_mode
+        found = []
+        for epoch in epochs:
+            of_rows = [views_of_row(drawn, row, epoch, mode, self._seed) for row in range(len(drawn))]
+            shown = self._contents(files, [view for views in of_rows for view in views]).values()
+            keys = {make_key(name, "mirrored") if flip else make_key(name) for name in shown for flip in flips}
+            found.append(1 - float(self._image_store.has(list(keys)).mean()) if keys else 0.0)
+        return found
+
+    def missing_texts(self, texts: Sequence[str]) -> float:
+        """Which share of texts isn't kept, in [0, 1], by a sample."""
+        if self._text_store is None or not texts:
+            return 1.0
+        drawn = {texts[n] for n in np.unique(np.linspace(0, len(texts) - 1, SAMPLE).astype(int))}
+        return 1 - float(self._text_store.has([make_key(text) for text in drawn]).mean())
+
+    def picture_kind(self, flips: int = 1) -> str:
+        """What pictures have a speed in common with; see speed_kinds.py."""
+        return speed_kinds.picture_kind(self._towers_used, flips)
+
+    @property
+    def text_kind(self) -> str:
+        """What texts have a speed in common with."""
+        return speed_kinds.text_kind(self._towers_used)
+
+    @property
+    def _towers_used(self) -> str:
+        identity, size = self._towers.spec.identity, self._towers.spec.transform.img_size
+        return speed_kinds.towers_used(
+            identity.name, identity.pretrained, size, self._precision.name, compiled=self._compiled
+        )
 
     def texts(self, rows: Rows, *, memo: dict[tuple[str, int], Tokens] | None = None) -> np.ndarray:
         """Text features of each row, float32 (rows, text_dim).
@@ -252,11 +293,14 @@ class Encoder:
         missing = np.flatnonzero(~there)
         if len(missing):
             self._encode_texts([texts[i] for i in missing], missing, found, memo)
+        else:
+            self._skip(self.text_kind)
         self.ledger.count(there, watch)
         features = self._allocate(len(row_of), found.shape[1] - 1)
         for start in range(0, len(row_of), GATHER_ROWS):
             part = row_of[start : start + GATHER_ROWS]
             features[start : start + len(part)] = found[part, :-1]
+        self._settle(self.text_kind, missing)
         return features, found[row_of, -1]
 
     def _contents(self, files: Pictures, views: Sequence[View]) -> dict[View, str]:
@@ -293,8 +337,15 @@ class Encoder:
             pin_memory=self._device.type == "cuda",
         )
         try:
-            total = -(-len(missing) // self._size)
-            for batch in work.watch.waiting(track(self._paused(batches), total, work.label, quiet=self._quiet)):
+            shown = track(
+                self._paused(batches),
+                len(missing),
+                "pictures[, pass #]",
+                kind=self.picture_kind(len(work.flips)) if missing.any() else "placeholder",
+                units=lambda batch: len(batch.numbers) + len(batch.unreadable),
+                quiet=self._quiet,
+            )
+            for batch in work.watch.waiting(shown):
                 for number, sentence in batch.unreadable:
                     view = work.views[missing[number]]
                     assert view is not None  # noqa: S101 - the placeholder is always readable
@@ -339,29 +390,45 @@ class Encoder:
     ) -> None:
         """Encode texts into the rows `places` of `out`, those of one length together."""
         backbone = self._backbone()
-        by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        step = 64 * self._size  # tokenised in parts, so that no table is too long for the memory
+        sizes = text_sizes(texts, self._data.max_len)
+        shown = track(
+            self._text_batches(texts, memo),
+            sum(sizes),
+            "texts[, pass #]",
+            kind=self.text_kind,
+            units=lambda batch: sum(sizes[i] for i in batch[0]),
+            quiet=self._quiet,
+        )
         try:
-            parts = range(0, len(texts), step)
-            for start in track(parts, len(parts), "encoding texts", quiet=self._quiet):
-                part = np.array(by_length[start : start + step])
-                key = f"{backbone.identity.name} {start}", self._data.max_len
-                tokens = memo.get(key) if memo is not None else None
-                if tokens is None:
-                    portion = self._paused(portions([texts[i] for i in part], TOKENIZED_CHARACTERS))
-                    tokens = Tokens.joined([backbone.tokenize(each, self._data.max_len) for each in portion])
-                    if memo is not None:
-                        memo[key] = tokens
-                for chosen, length, size in self._paused(text_batches(tokens.lengths(LENGTH_STEP), self._size)):
-                    input_ids, _ = tokens.batch(chosen, length)
-                    rows = places[part[chosen.numpy()]]
-                    out[rows, :-1] = self._run(backbone.encode_text, input_ids.to(self._device), size)
-                    out[rows, -1] = tokens.is_truncated[chosen].numpy()
-                    if self._text_store is not None:
-                        self._text_store.put([make_key(texts[i]) for i in part[chosen.numpy()]], out[rows])
+            for chosen, input_ids, is_cut, size in shown:
+                rows = places[chosen]
+                out[rows, :-1] = self._run(backbone.encode_text, input_ids.to(self._device), size)
+                out[rows, -1] = is_cut
+                if self._text_store is not None:
+                    self._text_store.put([make_key(texts[i]) for i in chosen], out[rows])
         finally:
             if self._text_store is not None:
                 self._text_store.flush()
+
+    def _text_batches(
+        self, texts: Sequence[str], memo: dict[tuple[str, int], Tokens] | None
+    ) -> Iterator[tuple[np.ndarray, torch.Tensor, np.ndarray, int]]:
+        """Batches of texts: their positions int64 (n,), input_ids, which are cut, and the size of a full batch."""
+        backbone = self._backbone()
+        by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        step = 64 * self._size  # tokenised in parts, so that no table is too long for the memory
+        for start in range(0, len(texts), step):
+            part = np.array(by_length[start : start + step])
+            key = f"{backbone.identity.name} {start}", self._data.max_len
+            tokens = memo.get(key) if memo is not None else None
+            if tokens is None:
+                portion = self._paused(portions([texts[i] for i in part], TOKENIZED_CHARACTERS))
+                tokens = Tokens.joined([backbone.tokenize(each, self._data.max_len) for each in portion])
+                if memo is not None:
+                    memo[key] = tokens
+            for chosen, length, size in self._paused(text_batches(tokens.lengths(LENGTH_STEP), self._size)):
+                input_ids, _ = tokens.batch(chosen, length)
+                yield part[chosen.numpy()], input_ids, tokens.is_truncated[chosen].numpy(), size
 
     def _run(self, encode: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, size: int) -> np.ndarray:
         """Features float32 (n, d) of at most `size` inputs, on the device."""
@@ -399,6 +466,16 @@ class Encoder:
             features = torch.from_numpy(found[[place for places in part for place in places]])
             rows[start : start + len(part)] = mean_by_row(features, row_of, len(part)).numpy()
         return rows
+
+    def _skip(self, kind: str) -> None:
+        """A pass that was planned turns out to be in the cache."""
+        if not self._quiet:
+            current().begin(kind, 0)
+
+    def _settle(self, kind: str, computed: np.ndarray) -> None:
+        """What was done with the features after the last batch belongs to the pass."""
+        if not self._quiet and len(computed):
+            current().settle(kind)
 
     def _complain(self, name: str, sentence: str) -> None:
         if self._data.on_bad_image == "error":

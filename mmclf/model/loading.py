@@ -26,9 +26,11 @@ from ..config import HF_HUB, LOCAL_DIR
 from ..data.images import Transform, as_triple
 from ..errors import ActivationMismatchError, BackboneError, WeightsUnavailableError
 from .backbone import UNUSED, Backbone
+from .downloads import HUB_WEIGHTS, HubFile, UrlFile, announce
 from .finite import is_finite
 from .foreign_code import check_configurations, never_asked
 from .identity import BackboneIdentity
+from .speed_kinds import towers_named
 
 # resized to another img_size on loading, so no part of a backbone's identity
 RESIZED = ("positional_embedding", "pos_embed")
@@ -68,6 +70,8 @@ def load_backbone(
     elif not has_schema:
         _check_names(name, pretrained)
     random_weights = pretrained is None and not has_schema
+    if not is_folder:
+        _announce_downloads(name, pretrained if load_weights else None)
     with _quiet_open_clip(), never_asked(), torch.random.fork_rng():
         torch.manual_seed(RANDOM_SEED)
         try:
@@ -298,6 +302,29 @@ def _translate(error: Exception, name: str, pretrained: str | None, img_size: in
         )
     last_line = str(error).strip().split("\n")[-1].strip()
     return BackboneError(f"model.name: {weights} can't be loaded at img_size {img_size}: {last_line[:500]}")
+
+
+def _announce_downloads(name: str, pretrained: str | None) -> None:
+    """Say what must be downloaded first.
+
+    Raises:
+        WeightsUnavailableError: it can't be.
+    """
+    title, advice = towers_named(name, pretrained), _how_to_copy(name, pretrained)
+    if name.startswith(HF_HUB):
+        repository = name.removeprefix(HF_HUB)
+        announce(title, HubFile(repository, [CONFIG]), advice)
+        announce(title, HubFile(repository, HUB_WEIGHTS), advice)
+        return
+    if pretrained is not None and not Path(pretrained).is_file():
+        tag = open_clip.get_pretrained_cfg(name, pretrained) or {}
+        repository, _, file = tag.get("hf_hub", "").rpartition("/")
+        if repository:
+            announce(title, HubFile(repository, [file] if file else HUB_WEIGHTS), advice)
+        elif tag.get("url"):
+            announce(title, UrlFile(tag["url"]), advice)
+    if tokenizer := _text_config(name).get("hf_tokenizer_name"):
+        announce(f"the tokenizer of {name}", HubFile(tokenizer, ["tokenizer_config.json", "vocab.txt"]), advice)
 
 
 def _how_to_copy(name: str, pretrained: str | None) -> str:

@@ -38,6 +38,13 @@ class LazyBackbone:
             self._spec = find_spec(self._cache, self._key, self.load)
         return self._spec
 
+    @property
+    def is_known(self) -> bool:
+        """Whether `spec` costs nothing."""
+        if self._spec is None:
+            self._spec = recall(self._cache, *self._key)
+        return self._spec is not None
+
     def load(self) -> "Backbone":
         """The towers, on the CPU at first; always the same object.
 

@@ -40,6 +40,16 @@ class Variable:
         except ValueError:
             raise ConfigError(f"{self.name}: found {self.get()!r} in the environment; it is a whole number") from None
 
+    def flag(self) -> bool:
+        """Its value as `true` or `false`.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        if self.get() not in ("true", "false"):
+            raise ConfigError(f"{self.name}: found {self.get()!r} in the environment; it is `true` or `false`")
+        return self.get() == "true"
+
     def unset(self) -> None:
         """Take it away."""
         os.environ.pop(self.name, None)
@@ -58,6 +68,9 @@ class Variable:
 
 
 TMPDIR = Variable("TMPDIR", "where temporary files go; an entry point's lie in a folder of their own there")
+
+QUIET = Variable("MMCLF_QUIET", "`true`: print nothing but errors and the result; as `--quiet`", "false")
+LOG_FILE = Variable("MMCLF_LOG_FILE", "a file that all lines are added to, with their times; as `--log-file`")
 
 CACHE_DIR = Variable("MMCLF_CACHE_DIR", "the cache; else `mmclf` in `XDG_CACHE_HOME`")
 CACHE_GIB = Variable("MMCLF_CACHE_GIB", "GiB that the cache may hold; `0` keeps nothing", "20")

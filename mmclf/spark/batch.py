@@ -20,6 +20,7 @@ from ..data import picture_matching
 from ..errors import BatchError
 from ..records.runs import quiet_mlflow
 from ..runtime import environment
+from ..runtime.progress import step
 from ..scoring.bundle import Bundle
 from ..scoring.requests import PICTURE_COLUMNS
 from .session import Store, translated
@@ -73,8 +74,13 @@ class PartDone:
     scored: int
 
 
-def run_batch(spark: Any, job: BatchJob) -> Iterator[PartDone]:
+def run_batch(spark: Any, job: BatchJob, expect: Callable[[list[float]], str]) -> Iterator[PartDone]:
     """Score all parts that aren't there yet; yields after each.
+
+    Args:
+        spark: the session.
+        job: what is scored.
+        expect: told the rows of each part that is to be scored, about; gives the kind that they are shown as.
 
     Raises:
         BatchError: the table can't be used, or `out` holds something else.
@@ -86,20 +92,24 @@ def run_batch(spark: Any, job: BatchJob) -> Iterator[PartDone]:
         plan = _plan(spark, store, job, table, files)
         udf = _scoring_udf(spark, job)
         scored = 0
-        for number in range(plan["parts"]):
+        parts, part_rows = plan["parts"], (plan["rows"] if "rows" in plan else table.count()) / plan["parts"]
+        there = {number for number in range(parts) if store.exists(f"part={number}/_SUCCESS")}
+        kind = expect([part_rows] * (parts - len(there)))
+        for number in range(parts):
             start = time.perf_counter()
             place = f"part={number}"
-            kept = store.exists(f"{place}/_SUCCESS")
+            kept = number in there
             if not kept:
                 if plan["source"] == "files":
                     rows, lost = _rows_with_files(spark, job, store.path(f"{PLAN_ROWS}/part={number}"))
                     result = _score(rows, udf, job).unionByName(_failed(lost, job))
                 else:
-                    result = _score(_read_files(spark, job, files[number :: plan["parts"]]), udf, job)
-                result.write.mode("overwrite").parquet(store.path(place))
+                    result = _score(_read_files(spark, job, files[number::parts]), udf, job)
+                with step(kind, part_rows, f"part {number + 1} of {parts}"):
+                    result.write.mode("overwrite").parquet(store.path(place))
             found, failed = _count(spark, store.path(place))
             scored += not kept
-            yield PartDone(number, plan["parts"], found, failed, time.perf_counter() - start, kept, scored)
+            yield PartDone(number, parts, found, failed, time.perf_counter() - start, kept, scored)
 
 
 def _plan(spark: Any, store: Store, job: BatchJob, table: Any, files: Sequence[str]) -> dict[str, Any]:

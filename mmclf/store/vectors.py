@@ -74,6 +74,15 @@ class VectorStore:
                 self._cache.touch(path)
         return found
 
+    def has(self, keys: Sequence[bytes]) -> np.ndarray:
+        """Bool (len(keys),): which are there, without reading any vector."""
+        wanted, found = set(keys), set()
+        for path in self.folder.glob("[!.]*.safetensors"):
+            with contextlib.suppress(OSError, SafetensorError, KeyError), safe_open(path, framework="numpy") as file:
+                flat = file.get_tensor("keys").tobytes()
+                found |= wanted.intersection(flat[i : i + KEY_BYTES] for i in range(0, len(flat), KEY_BYTES))
+        return np.array([key in found for key in keys], dtype=bool)
+
     def put(self, keys: Sequence[bytes], values: np.ndarray) -> None:
         """Keep some vectors, float32 (len(keys), d); they may be written later, at the latest by `flush`."""
         self._pending.extend(zip(keys, values, strict=True))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..config import Config, LearningRates
+from ..model.speed_kinds import towers_named
 from ..runtime.device import Precision
 from ..runtime.distributed import World
 
@@ -98,3 +99,17 @@ class FoldTask:
     def name(self) -> str:
         """For people, as `stage1 fold 0`."""
         return f"{self.stage} fold {self.fold}"
+
+    @property
+    def kinds(self) -> tuple[str, str]:
+        """What its steps and its validation have a speed in common with; see `speed_kinds`."""
+        return speed_kinds(self.stage, self.config)
+
+
+def speed_kinds(stage: str, config: Config) -> tuple[str, str]:
+    """What the speed of training depends on beside the machine, and that of validation, as phrases."""
+    model, train = config.model, config.train
+    towers = towers_named(model.name, model.pretrained)
+    amp = "" if train.amp else " without amp"
+    what = f"{stage} with {towers} at {config.data.img_size} pixels, {train.batch_size} rows a step{amp}"
+    return f"training, {what}", f"validation, {what}"

@@ -63,7 +63,7 @@ def fit(task: FoldTask, states: FoldStates | None = None, position: Position | N
                     f"(now {config.lrs.model_dump()}) or set train.warmup_ratio=0.1"
                 )
             optimisation.show_averages(True)
-            probabilities, targets = predict(task, f"{task.name} validation {epoch}/{config.epochs}", keeper.look_aside)
+            probabilities, targets = predict(task, f"validation {epoch} of {config.epochs}", keeper.look_aside)
             top1 = top_k(probabilities, targets, 1)
             result = EpochResult(
                 epoch=epoch,
@@ -177,7 +177,7 @@ def predict(task: FoldTask, label: str, each: Callable[[], None] = lambda: None)
     task.model.eval()
     rows, probabilities, targets = [], [], []
     with torch.inference_mode():
-        for batch in track(loader, len(loader), label, quiet=not world.is_main):
+        for batch in track(loader, len(loader), label, kind=task.kinds[1], quiet=not world.is_main):
             logits = task.model(batch.to(task.device))
             rows.append(batch.rows.numpy())
             probabilities.append(logits.softmax(dim=1).cpu().numpy())
@@ -206,7 +206,13 @@ def _train_epoch(
     total = torch.tensor(before, dtype=torch.float64, device=device if device.type != "mps" else "cpu")
     rates = began.rates
     pending = 0  # rows since the last step
-    batches = track(loader, len(loader), f"{task.name} epoch {epoch}/{config.epochs}", quiet=not world.is_main)
+    batches = track(
+        loader,
+        len(loader) - began.batches,
+        f"epoch {epoch} of {config.epochs}",
+        kind=task.kinds[0],
+        quiet=not world.is_main,
+    )
     for number, batch in enumerate(watch.waiting(batches), start=began.batches + 1):
         is_step = number % config.grad_accum == 0 or number == len(loader)
         moved = batch.to(device)

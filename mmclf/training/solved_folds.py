@@ -13,6 +13,7 @@ from ..model.checkpoint import HEAD, save_checkpoint
 from ..model.head_inputs import HeadInputs, ScoringHead
 from ..model.identity import BackboneSpec
 from ..model.kernels import Prepared, features_used
+from ..runtime.progress import step
 from ..runtime.speed import Stopwatch, peak_memory
 from .crossval import FoldOutcome, Report, describe, describe_fold, held_out_table
 from .epoch import EpochResult
@@ -125,7 +126,8 @@ class SolvedFolds:
         split, config = self._split, self._config
         train, held_out = split.train_rows(fold), split.held_out(fold)
         watch = Stopwatch()
-        fitted = self._solver.fit(train)
+        with step(solving_kind(config, len(self._targets)), len(train), "solving"):
+            fitted = self._solver.fit(train)
         seconds = watch.seconds
         probabilities = fitted.head.probabilities(self._solver.inputs.take(held_out)).numpy()
         targets = self._targets[held_out]
@@ -156,9 +158,16 @@ class SolvedFolds:
         Args:
             checkpoint: folder that holds the head afterwards.
         """
-        fitted = self._solver.fit(np.arange(len(self._targets)))
+        rows = len(self._targets)
+        with step(solving_kind(self._config, rows), rows, "solving for all rows"):
+            fitted = self._solver.fit(np.arange(rows))
         meta = describe("stage1", None, self._config, self._split, self._backbone, {"train_loss": fitted.loss})
         save_checkpoint(checkpoint, _state(fitted), meta)
+
+
+def solving_kind(config: Config, rows: int) -> str:
+    """What the heads of tables of about so many rows have a speed in common with, as a phrase."""
+    return f"solving a {config.model.head} head, up to {1 << rows.bit_length():,} rows"
 
 
 def _state(fitted: Fitted) -> dict[str, torch.Tensor]:

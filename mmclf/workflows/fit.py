@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..config import Config, Overrides, resolve_config
-from ..errors import AlignmentError, ConfigError, RunError
+from ..config import Overrides, resolve_config
+from ..errors import AlignmentError, RunError
 from ..records.vocabulary import DEFAULT_NAME, Artifact, Metric, Tag, show_backbone
-from ..runtime import environment
-from ..runtime.progress import aligned, clock, say
-from ..runtime.speed import Ledger
+from ..runtime import progress
+from ..runtime.progress import aligned, clock, current, say
 from . import plan
 from .fusion import HEADER
+from .outlook import check_asked
 from .register import NO_ALIAS
 from .results import Registration
 
@@ -23,16 +21,13 @@ if TYPE_CHECKING:
     from ..data.catalog import Catalog
     from ..data.folds import Split
     from ..data.table import TableLike
-    from ..model.towers import LazyBackbone
     from ..records.resuming import Found
-    from ..runtime.machine import Machine
-    from ..store.cache import Cache
     from .frozen import Frozen
     from .plan import Step
     from .results import StageRun
 
 MEMBERS = [*HEADER, "time"]
-PLAN = ["step", "time", "how, or why not"]
+CONCLUSION = "conclusion of fit"
 
 
 @dataclass(frozen=True)
@@ -88,42 +83,65 @@ def fit(
         MmclfError: what is given can't be used; the message says what and where.
     """
     start = time.monotonic()
-    given = _check(overrides, budget)
+    given = check_asked(overrides, budget)
     classes_csv = given.pop(plan.CLASSES_CSV, None)
+    asked = Asked(given, classes_csv, budget, name, force=force, resume=resume, report=report)
+    say(f"fit: {table if isinstance(table, str | Path) else 'a data frame'}: the plan comes once some rows were timed")
+    from .forecast import shown
+
+    with shown("fit"):
+        return _fit(table, images, asked, start)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of `fit`; `given` are its overrides."""
+
+    given: dict[str, Any]
+    classes_csv: str | None
+    budget: float | None
+    name: str
+    force: bool
+    resume: bool
+    report: bool
+
+
+def _fit(table: "TableLike", images: str | Path, options: Asked, start: float) -> Registration:
+    """See `fit`; it began at `start` on the monotonic clock."""
     from ..records import runs, tracking
     from ..records.card import markdown_table
     from ..records.resuming import work_on
-    from ..runtime.machine import find_machine
     from .frozen import open_frozen
     from .next_steps import say_end
-    from .tables import read_split
+    from .outlook import PLAN, choose_steps, lay_out, look, prepare, say_backbone
 
-    machine = find_machine()
-    changes, why = plan.choose_backbone(machine, given)
-    config = resolve_config(plan.CONFIGS[plan.KERNEL_HEAD], changes)
-    say(f"fit: {machine}")
-    split = read_split(table, images, config, doubts=True)
+    given, classes_csv, budget, name = options.given, options.classes_csv, options.budget, options.name
+    force, resume = options.force, options.resume
+    machine, split, config, changes, why = look(table, images, given)
     runs.connect()
     asked = {"options": json.dumps([given, classes_csv, budget, name, force], sort_keys=True, default=str)}
     asked["machine"] = machine.device
     work = work_on("fit", config, split.catalog, split, **asked)
     found = tracking.find_stage(work, resume=resume)
-    preparation = _prepare(config, split.catalog, will_fine_tune=budget is not None or machine.device == "cuda")
+    preparation = prepare(config, split.catalog, will_fine_tune=budget is not None or machine.device == "cuda")
     config = preparation.config
     shared = changes | {"data.max_len": config.data.max_len, "data.multi_image_mode": config.data.multi_image_mode}
-    said = f"{config.model.name}{f' ({config.model.pretrained})' if config.model.pretrained else ''}: {why}"
-    say(f"fit: backbone {said}; {config.data.max_len} tokens of a text")
+    say_backbone(preparation, why)
     planned = _planned(found)
     if planned is not None and found is not None:
         say(f"fit: goes on with run {found.run.info.run_id}, which was interrupted (resume=never starts anew)")
         steps = planned
     else:
         left = None if budget is None else budget - (time.monotonic() - start)
-        steps = [plan.zero_shot_step(classes_csv), *_plan(preparation, split, machine, left)]
-    expected = time.monotonic() - start + preparation.encoding + sum(s.seconds for s in steps if s.is_taken)
-    rows = [["features", f"about {clock(preparation.encoding)}", preparation.note], *plan.describe(steps)]
-    rows.append(["together", f"about {clock(expected + plan.OVERHEAD)}", plan.budget_note(budget, expected)])
+        steps = [plan.zero_shot_step(classes_csv), *choose_steps(preparation, split, machine, left)]
+    expected, rows = lay_out(preparation, steps, budget, time.monotonic() - start)
     say(aligned(PLAN, rows))
+    agenda = current()
+    for each in steps:
+        if each.is_taken:
+            kind = step_kind(each, len(split.catalog))
+            agenda.plan(kind, [1], guess=each.seconds, is_whole=True, group=(each.name,))
+    agenda.plan(CONCLUSION, [1], guess=plan.OVERHEAD, is_whole=True)
     tags = {
         Tag.BUDGET: "" if budget is None else f"{budget:g}",
         Tag.BACKBONE: show_backbone(config.model.name, config.model.pretrained or ""),
@@ -135,9 +153,10 @@ def fit(
             tracking.log_text(plan.to_json(steps), Artifact.PLAN)
         frozen = open_frozen("fit", resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared), split, preparation.backbone)
         members = _train(steps, shared, frozen, split, table, images, None if budget is None else start + budget)
-        registration, details, found_report = _conclude(
-            members, name, split.catalog if report else None, must_fuse=classes_csv is not None, force=force
-        )
+        with progress.step(CONCLUSION, 1, "fusion, report and registration"):
+            registration, details, found_report = _conclude(
+                members, name, split.catalog if options.report else None, must_fuse=classes_csv is not None, force=force
+            )
         commands = _describe(registration, _name(split), found_report, [*details, "", *markdown_table(PLAN, rows)])
         figures: dict[str, float] = {
             Metric.SECONDS: time.monotonic() - start,
@@ -152,20 +171,6 @@ def fit(
         registration.figures | {"members": len(members), "seconds": round(time.monotonic() - start, 1)},
         registration.model,
     )
-
-
-def _check(overrides: Overrides, budget: float | None) -> dict[str, Any]:
-    """The changes to all members.
-
-    Raises:
-        ConfigError: a key that can't be given, no time at all, or several processes.
-    """
-    given = plan.shared_changes(overrides)
-    if budget is not None and not budget > 0:
-        raise ConfigError(f"budget: found {budget}; give seconds, more than 0")
-    if environment.WORLD_SIZE.integer() > 1:
-        raise ConfigError("fit needs one process only: start it without torchrun; stage 2 runs on several")
-    return given
 
 
 def _name(split: "Split") -> str:
@@ -207,89 +212,6 @@ def _planned(found: "Found | None") -> "list[Step] | None":
         return None
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """What is known once the first rows went through the towers.
-
-    Attributes:
-        config: of the kernel head, with the length of the texts.
-        backbone: that it names, loaded where that was needed.
-        encoding: seconds that the features of the table will take.
-        seconds_a_row: that a row's features take where they have to be computed; 0 where it doesn't matter.
-        parameters: of the towers, the same.
-        note: of the features, for people.
-    """
-
-    config: Config
-    backbone: "LazyBackbone"
-    encoding: float
-    seconds_a_row: float
-    parameters: int
-    note: str
-
-
-def _prepare(config: Config, catalog: "Catalog", *, will_fine_tune: bool) -> Preparation:
-    """Encode a few rows, which are kept, and see how long it takes.
-
-    Args:
-        config: of the kernel head.
-        catalog: the table.
-        will_fine_tune: it may come to that, so the towers' speed is wanted even where all features are known.
-    """
-    from ..model.frozen_encoder import Encoder
-    from ..model.towers import LazyBackbone
-    from ..runtime.device import allow_tf32, encoding_batch, pick_device, pick_precision
-    from ..store.cache import open_cache
-
-    device = pick_device()
-    allow_tf32(device)
-    cache = open_cache()
-    backbone = LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)
-    most = min(plan.MOST_TOKENS, backbone.spec.most_tokens)
-    data = config.data
-    if "max_len" not in data.model_fields_set:
-        data = data.model_copy(update={"max_len": most})
-        config = config.model_copy(update={"data": data})
-    size = encoding_batch(device)
-    drawn = np.random.default_rng(0).permutation(len(catalog))[: 2 * size]
-    parts = [catalog.rows.take(drawn[:size]), catalog.rows.take(drawn[-size:])]
-    precision = pick_precision(device, config.train.amp)
-
-    def measure(store: "Cache | None") -> "Ledger":
-        ledger = Ledger()
-        for part in parts:  # the first batch loads the towers and is slow
-            ledger = Ledger()
-            encoder = Encoder(backbone, data, precision=precision, device=device, cache=store, quiet=True)
-            encoder.images(part)
-            encoder.texts(part)
-            ledger.add(encoder.ledger)
-        return ledger
-
-    found = measure(cache)
-    encoding = found.seconds / len(parts[1]) * max(len(catalog) - len(drawn), 0)
-    pictures = sum(len(names) for names in catalog.rows.pictures)
-    if found.computed:
-        note = f"{pictures:,} pictures, {len(catalog):,} texts; {len(parts[1]) / found.seconds:.0f} rows/s"
-    else:
-        note = "in the cache"
-    alone = found if found.computed and not found.reused else measure(None) if will_fine_tune else Ledger()
-    parameters = sum(each.numel() for each in backbone.load().parameters()) if will_fine_tune else 0
-    return Preparation(config, backbone, encoding, alone.seconds / len(parts[1]), parameters, note)
-
-
-def _plan(preparation: Preparation, split: "Split", machine: "Machine", left: float | None) -> list["Step"]:
-    """What is trained; `left` are seconds of the budget."""
-    from ..training.kernel_fit import most_exact_rows
-
-    rows, folds = len(split.catalog), len(split.numbers)
-    steps = [plan.kernel_step(rows, folds, machine, most_exact_rows()), plan.mlp_step(rows, folds, machine)]
-    if left is not None:
-        left -= preparation.encoding + sum(step.seconds for step in steps if step.is_taken) + plan.OVERHEAD
-    epochs = resolve_config(plan.CONFIGS[plan.FINE_TUNING]).train.epochs
-    seconds, parameters = preparation.seconds_a_row, preparation.parameters
-    return [*steps, plan.fine_tuning_step(rows, folds, epochs, seconds, parameters, machine, left)]
-
-
 def _train(
     steps: list["Step"],
     shared: dict[str, Any],
@@ -315,8 +237,10 @@ def _train(
     from .tables import read_split
 
     found: list[Member] = []
+    agenda = current()
     for step in steps:
         start = time.monotonic()
+        agenda.drop((step.name,))  # what it consists of is planned now
         if not step.is_taken:
             continue
         if step.name == plan.FINE_TUNING:
@@ -325,20 +249,22 @@ def _train(
                 continue
             say(f"fit: {step.name}, {step.config}")
             of_heads = next(each.run for each in found if each.step.name == plan.MLP_HEAD)
-            run = stage2(
-                table,
-                images=images,
-                config=step.config,
-                overrides=shared | step.changes,
-                stage1_run=of_heads.run_id,
-                report=False,
-            )
+            with agenda.within(step.name):
+                run = stage2(
+                    table,
+                    images=images,
+                    config=step.config,
+                    overrides=shared | step.changes,
+                    stage1_run=of_heads.run_id,
+                    report=False,
+                )
         else:
             say(f"fit: {step.name}, {step.config}")
             config = resolve_config(step.config, shared | step.changes)
             rows = read_split(table, images, config, quiet=True) if plan.CLASSES_CSV in step.changes else split
             try:
-                run = train_heads(config, rows, rows.numbers, terse=True, frozen=frozen, report=False)
+                with agenda.within(step.name):
+                    run = train_heads(config, rows, rows.numbers, terse=True, frozen=frozen, report=False)
             except AlignmentError as error:
                 if plan.CLASSES_CSV in step.changes:
                     raise
@@ -346,7 +272,13 @@ def _train(
                 continue
         # that of a run that was finished before a kill is on record
         found.append(Member(step, run, max(time.monotonic() - start, run.figures["seconds"])))
+        agenda.measure(step_kind(step, len(split.catalog)), time.monotonic() - start)
     return found
+
+
+def step_kind(step: "Step", rows: int) -> str:
+    """What the same step on tables of about so many rows has its time in common with, as a phrase."""
+    return f"{step.name} of fit, up to {1 << rows.bit_length():,} rows"
 
 
 def _conclude(

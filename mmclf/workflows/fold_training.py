@@ -15,12 +15,13 @@ from ..records import runs, stages, tracking
 from ..records.resuming import Work, states_folder, work_on
 from ..records.vocabulary import Tag, show_backbone
 from ..runtime.distributed import World
-from ..runtime.progress import clock, say
+from ..runtime.progress import clock, current, say, step
 from ..store.scratch import scratch_folder
 from ..store.space import warn_if_short
 from ..training.crossval import FoldOutcome, Report
 from ..training.epoch import EpochResult
 from ..training.fold_state import FoldStates
+from .forecast import plan_report, report_kind
 from .next_steps import after_stage, say_end
 from .report import Extras, report_stage
 from .results import StageRun
@@ -98,9 +99,14 @@ def train_folds(job: StageJob) -> StageRun:
         scratch = place or stack.enter_context(scratch_folder())
         if record:
             _warn_of_space(job, scratch, record.run_id)
-        for fold in job.chosen:
+        agenda = current()
+        agenda.drop(*[(f"{job.stage} fold {fold}",) for fold in finished], done=True)
+        if job.report and job.world.is_main:
+            plan_report(agenda, len(job.split.catalog))
+        for number, fold in enumerate(job.chosen, start=1):
             if fold not in finished:
-                unreadable.update(_train_fold(job, fold, scratch / f"fold-{fold}", record, keep=place is not None))
+                with agenda.within(f"fold {number} of {len(job.chosen)}"):
+                    unreadable.update(_train_fold(job, fold, scratch / f"fold-{fold}", record, keep=place is not None))
         if record and job.train_all and list(job.chosen) == job.split.numbers and not record.has_all_rows:
             say(f"{job.stage}: once more with all {len(job.split.catalog):,} rows, which is what is served")
             with record.all_rows(scratch / ALL_ROWS):
@@ -117,7 +123,8 @@ def train_folds(job: StageJob) -> StageRun:
         if job.report:
             identity = job.backbone.identity
             name = show_backbone(identity.name, identity.pretrained)
-            report_stage(record, job.split.catalog, job.config, name, job.extras)
+            with step(report_kind(len(job.split.catalog)), 1, "report"):
+                report_stage(record, job.split.catalog, job.config, name, job.extras)
     if place:
         shutil.rmtree(place, ignore_errors=True)
     say(f"{job.stage}: {_reached(figures)} in {clock(figures['seconds'])}")
@@ -144,9 +151,17 @@ def _train_fold(
             if job.terse:
                 _say_fold(job.stage, fold_record)
             fold_record.finish(states.checkpoint, outcome.table, outcome.unreadable)
+            _expect_as_many(job, fold, len(fold_record.results))
     if record:
         shutil.rmtree(folder)  # the run has it now
     return outcome.unreadable
+
+
+def _expect_as_many(job: StageJob, fold: int, epochs: int) -> None:
+    """A fold whose patience ended after so many epochs: the others are expected to need as many."""
+    folds = [f"{job.stage} fold {other}" for other in {fold, *job.chosen}]
+    later = range(epochs + 1, job.config.train.epochs + 1)
+    current().drop(*[(name, f"epoch {epoch}") for name in folds for epoch in later])
 
 
 def _work_of(job: StageJob) -> Work:
@@ -200,7 +215,10 @@ def _reporter(job: StageJob, record: stages.FoldRecord | None) -> Report:
     def report(r: EpochResult, /, *, is_past: bool = False) -> None:
         if record is None:
             return
+        rows = len(job.split.train_rows(record.fold))
         record.epoch(r)
+        if is_past:
+            current().drop((f"{job.stage} fold {record.fold}", f"epoch {r.epoch}"), done=True)
         if job.terse or is_past:
             return
         place = f"{job.stage} fold {record.fold}"
@@ -208,7 +226,15 @@ def _reporter(job: StageJob, record: stages.FoldRecord | None) -> Report:
         if job.config.model.head in SOLVED:
             say(f"{place}: {reached}, solved in {clock(r.seconds)}")
             return
-        speed = f"{r.rows_per_second:.0f} rows/s, {clock(r.seconds)}"
-        say(f"{place} epoch {r.epoch}/{job.config.train.epochs}: {reached}, {speed}{' (best)' if r.is_best else ''}")
+        best = " (best)" if r.is_best else ""
+        say(f"{place} epoch {r.epoch}/{job.config.train.epochs}: {reached}, {_speed(r, rows)}{best}")
 
     return report
+
+
+def _speed(r: EpochResult, rows: int) -> str:
+    """The speed of the steps, and their time apart from the rest of the epoch's where that is much."""
+    trained = rows / r.rows_per_second
+    if r.seconds - trained < 1:
+        return f"{r.rows_per_second:.0f} rows/s, {clock(r.seconds)}"
+    return f"{r.rows_per_second:.0f} rows/s in {clock(trained)}, validated in {clock(r.seconds - trained)}"

@@ -14,6 +14,8 @@ from ..runtime.device import Precision, allow_tf32, pick_device, pick_precision
 from ..runtime.progress import say
 from ..store.cache import open_cache
 from ..training.feature_loader import TableFeatures
+from .feature_forecast import FeatureForecast
+from .forecast import shown
 from .tables import say_truncated
 
 
@@ -45,27 +47,38 @@ def open_frozen(job: str, config: Config, split: Split, backbone: LazyBackbone |
         job: for the message.
         config: resolved.
         split: the catalogue and its folds.
-        backbone: that the configuration names, where it may be loaded already.
+        backbone: that the configuration names, where it may be loaded already; how long it takes isn't said then.
     """
     device = pick_device()
     precision = pick_precision(device, config.train.amp)
     allow_tf32(device)
     cache = open_cache()
     say(f"{job}: {device.type} in {precision.name} ({precision.reason}); features in {cache.root}")
-    backbone = backbone or LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)
-    encoder = Encoder(
-        backbone,
-        config.data,
-        precision=precision,
-        device=device,
-        cache=cache,
-        seed=config.train.seed,
-        compiled=config.train.compile,
-    )
-    features = TableFeatures(split.catalog.rows, encoder)
+    towers = backbone or LazyBackbone(config.model.name, config.model.pretrained, config.data.img_size, cache)
+    rows = split.catalog.rows
+
+    def encoder_of(*, quiet: bool) -> Encoder:
+        return Encoder(
+            towers,
+            config.data,
+            precision=precision,
+            device=device,
+            cache=cache,
+            seed=config.train.seed,
+            compiled=config.train.compile,
+            quiet=quiet,
+        )
+
+    forecast = FeatureForecast("" if backbone else job, config, rows)
+    with shown(job) as agenda:
+        if not towers.is_known:  # they are loaded now, which may take long
+            forecast.announce(agenda)
+        encoder = encoder_of(quiet=False)
+        forecast.refine(agenda, lambda: encoder_of(quiet=True))
+    features = TableFeatures(rows, encoder)
     is_cut = None
     if config.model.head != "kernel" or "text" in features_used(config.model.kernels):
         features.texts()
         is_cut = encoder.is_cut
         say_truncated(encoder.truncated, len(split.catalog), config.data.max_len)
-    return Frozen(backbone, features, device, precision, encoder.truncated, is_cut)
+    return Frozen(towers, features, device, precision, encoder.truncated, is_cut)

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from ..data.catalog import Catalog
     from ..data.table import Table, TableLike
-    from ..records.sources import Source
+    from ..records.sources import Source, Use
+    from ..runtime.agenda import Agenda
     from .judging import Judge
+    from .scorer import Scorer
 
 
 def infer(
@@ -56,18 +58,40 @@ def infer(
     """
     check_changes(overrides, config)
     try_folder(out)
-    from .tables import open_readable, read_rows, say_unreadable
+    say(f"infer: {table if isinstance(table, str | Path) else 'a data frame'} by {model or 'the champion'}")
+    from .forecast import shown
+    from .tables import open_readable
 
     opened = open_readable(table, images)
+    from ..records.sources import Use
+
+    with shown("infer") as agenda:
+        use = Use(fold, config, overrides)
+        return _infer(agenda, opened, images, model, use, precision, str(out), report=report)
+
+
+def _infer(
+    agenda: "Agenda",
+    opened: "Table",
+    images: str | Path,
+    model: str,
+    use: "Use",
+    precision: float,
+    out: str,
+    *,
+    report: bool,
+) -> ScoringRun:
+    """See `infer`."""
     from ..evaluation.probabilities import ProbabilityTable, write_parts
     from ..records import runs, tracking
     from ..records.naming import named
-    from ..records.sources import Use, find_sources
+    from ..records.sources import find_sources
     from ..runtime.speed import peak_memory
     from .next_steps import say_end
     from .scorer import score_with
+    from .tables import read_rows, say_unreadable
 
-    sources = find_sources(runs.connect(), model, Use(fold, config, overrides))
+    sources = find_sources(runs.connect(), model, use)
     if precision and len(sources) > 1:
         raise ConfigError("precision: a threshold is one model's; give a single model, or leave it out")
     least = sources[0].mixture.least_confidence(precision)
@@ -76,6 +100,7 @@ def infer(
         say(f"infer: {source}")
     judge = _judge(opened, catalog, sources)
     scorer = score_with(sources, catalog.rows)
+    _announce(agenda, scorer, len(catalog))
     tags = {
         Tag.SOURCE_RUN: ",".join(source.run_id for source in sources),
         Tag.MODEL: model or sources[0].label,
@@ -85,7 +110,7 @@ def infer(
         Tag.PRECISION: scorer.precision.name,
         Tag.DEVICE: scorer.device.type,
     }
-    rows, out = len(catalog), str(out)
+    rows = len(catalog)
     size = 4 * rows * len(scorer.classes)
     warn_if_short({"the probabilities": (Path(tempfile.gettempdir()), size), "their copy": (Path(out or "."), size)})
     name = named(f"infer {Path(catalog.name).name}", " + ".join(source.label for source in sources))
@@ -122,15 +147,32 @@ def infer(
             judge.conclude(record.info.run_id, record.info.run_name, report=report, note=note)
     output = str(Path(out) / Artifact.SUBMISSION if out else runs.artifact_path(record, Artifact.SUBMISSION))
     say(f"infer: {rows:,} rows in {clock(seconds)}, {rows / seconds:.1f} rows/s -> {output}")
-    figures: dict[str, Any] = {"run_id": record.info.run_id, "rows": rows, "seconds": round(seconds, 1)}
+    figures = {"run_id": record.info.run_id, "rows": rows, "seconds": round(seconds, 1)}
+    figures |= _more(assigned, precision, judge)
+    say_end(record.info.run_id, [])
+    return ScoringRun(record.info.run_id, figures | {"output": output})
+
+
+def _announce(agenda: "Agenda", scorer: "Scorer", rows: int) -> None:
+    """Say what is going to happen, and how long it takes."""
+    from ..runtime.machine import find_machine
+
+    scorer.scoring.plan(agenda)
+    left, passes = agenda.left, "1 pass" if scorer.passes == 1 else f"{scorer.passes} passes"
+    time = "how long it takes is said once a batch is timed" if left is None else f"about {clock(max(left, 1))}"
+    say(f"infer: {rows:,} rows, {passes}; {find_machine()}: {time}")
+
+
+def _more(assigned: int, precision: float, judge: "Judge | None") -> dict[str, Any]:
+    """Say, and return, what is known of rows for which a precision was asked, and of those that have labels."""
+    figures: dict[str, Any] = {}
     if precision:
         say(f"infer: {assigned:,} rows are labelled, for a precision of {precision:g}; the others are unassigned")
         figures["assigned"] = assigned
     if judge is not None:
         say(f"infer: {judge.found.sentence}")
         figures |= judge.figures()
-    say_end(record.info.run_id, [])
-    return ScoringRun(record.info.run_id, figures | {"output": output})
+    return figures
 
 
 def _judge(opened: "Table", catalog: "Catalog", sources: "Sequence[Source]") -> "Judge | None":

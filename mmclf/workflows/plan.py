@@ -6,14 +6,17 @@ The figures behind the rules and the estimates stand in docs/lab-log.md.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..config import parse_overrides
 from ..errors import ConfigError
-from ..runtime.machine import GIB, Machine
 from ..runtime.progress import clock
+from ..store.cache import GIB
+
+if TYPE_CHECKING:  # it imports torch
+    from ..runtime.machine import Machine
 
 # on a GPU the recipe's; on a CPU one that sends a picture through in a twelfth of the time, and is more accurate than
 # the same with the recipe's weights (ImageNet zero-shot 0.692 against 0.633, by open_clip's table)
@@ -85,7 +88,7 @@ def shared_changes(overrides: str | Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def choose_backbone(machine: Machine, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def choose_backbone(machine: "Machine", given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The backbone as changes, and why it is this one."""
     if "model.name" in given:
         return {"model.pretrained": given.get("model.pretrained")} | dict(given), "as asked for"
@@ -105,7 +108,7 @@ def zero_shot_step(classes_csv: str | None) -> Step:
     return Step(ZERO_SHOT, CONFIGS[ZERO_SHOT], changes, ZERO_SHOT_SECONDS, "where the towers know what words look like")
 
 
-def kernel_step(rows: int, folds: int, machine: Machine, most_exact: int) -> Step:
+def kernel_step(rows: int, folds: int, machine: "Machine", most_exact: int) -> Step:
     """The kernel head, which is made where it takes minutes, not hours.
 
     Args:
@@ -126,7 +129,7 @@ def kernel_step(rows: int, folds: int, machine: Machine, most_exact: int) -> Ste
     return found
 
 
-def mlp_step(rows: int, folds: int, machine: Machine, epochs: int = 10) -> Step:
+def mlp_step(rows: int, folds: int, machine: "Machine", epochs: int = 10) -> Step:
     """The MLP head, which is always made: about 100 steps an epoch, of 32 to 1,024 rows."""
     size = int(2 ** np.clip(np.round(np.log2(max(rows, 1) / 100)), 5, 10))
     steps = folds * epochs * rows * (folds - 1) / folds / size
@@ -135,7 +138,7 @@ def mlp_step(rows: int, folds: int, machine: Machine, epochs: int = 10) -> Step:
 
 
 def fine_tuning_step(
-    rows: int, folds: int, epochs: int, seconds_a_row: float, parameters: int, machine: Machine, left: float | None
+    rows: int, folds: int, epochs: int, seconds_a_row: float, parameters: int, machine: "Machine", left: float | None
 ) -> Step:
     """Fine-tuning, where there is a GPU or the budget has room for it.
 
@@ -190,13 +193,13 @@ def describe(steps: list[Step]) -> list[list[str]]:
     return [[step.name, f"about {clock(step.seconds)}" if step.is_taken else "-", step.why] for step in steps]
 
 
-def _kernel_seconds(rows: int, machine: Machine) -> float:
+def _kernel_seconds(rows: int, machine: "Machine") -> float:
     measured = KERNEL_SECONDS if rows <= max(KERNEL_SECONDS) else LANDMARK_SECONDS
     known = np.log(list(measured))
     seconds = np.exp(np.interp(np.log(max(rows, 1)), known, np.log(list(measured.values()))))
     return float(seconds) * _cores(machine)
 
 
-def _cores(machine: Machine) -> float:
+def _cores(machine: "Machine") -> float:
     """How much longer it takes than on two cores; more than eight make little difference."""
     return 2 / min(max(machine.cores, 1), 8)

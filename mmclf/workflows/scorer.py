@@ -31,6 +31,7 @@ class Scorer:
         meta: of a checkpoint: names of the columns.
         img_sizes: of the pictures, in pixels.
         device, precision: that the models run on and in.
+        passes: how often the rows go through towers.
     """
 
     scoring: Scoring
@@ -39,6 +40,7 @@ class Scorer:
     img_sizes: list[int]
     device: torch.device
     precision: Precision
+    passes: int
 
 
 def score_with(sources: Sequence[Source], rows: Rows) -> Scorer:
@@ -74,7 +76,7 @@ def score_with(sources: Sequence[Source], rows: Rows) -> Scorer:
     )
     sizes = list(dict.fromkeys(member.img_size for member in members))
     scoring = Scoring(rows, models, config.data, config.infer)
-    return Scorer(scoring, models.classes, sources[0].checkpoints[0].meta, sizes, device, precision)
+    return Scorer(scoring, models.classes, sources[0].checkpoints[0].meta, sizes, device, precision, len(models.passes))
 
 
 def _cache_for(rows: Rows, members: Sequence[Member]) -> Cache:

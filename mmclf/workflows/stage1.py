@@ -9,6 +9,7 @@ from ..errors import ConfigError
 from ..records.vocabulary import Metric, Tag
 from ..runtime import environment
 from ..runtime.progress import say
+from .forecast import plan_heads, say_task, shown
 from .results import StageRun
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def stage1(
     """
     settings = resolve_config(config, overrides)
     check_stage(settings, "stage1", name_of(config))
+    say_task("stage1", settings, fold)
     if settings.model.head == "zero-shot":
         from ..model.alignment import check_pretrained
 
@@ -58,7 +60,8 @@ def stage1(
     from .tables import choose_folds, read_split
 
     split = read_split(table, images, settings, doubts=True)
-    return train_heads(settings, split, choose_folds(split, fold), resume=resume, report=report)
+    with shown("stage1"):
+        return train_heads(settings, split, choose_folds(split, fold), resume=resume, report=report)
 
 
 def train_heads(
@@ -88,6 +91,7 @@ def train_heads(
     from ..model.checkpoint import build_head
     from ..model.classifier import HeadModel
     from ..records import runs
+    from ..runtime.machine import find_machine
     from ..runtime.seeds import seed_everything
     from ..training.crossval import train_fold
     from ..training.fold_task import FoldTask
@@ -97,6 +101,8 @@ def train_heads(
     from .report import Extras, contributions
 
     runs.connect()
+    with shown("stage1") as agenda:
+        plan_heads(agenda, config, split, chosen, find_machine())
     frozen = frozen or open_frozen("stage1", config, split)
     features, spec = frozen.features, frozen.backbone.spec
     seed, truncated, cut = config.train.seed, frozen.truncated, frozen.is_cut

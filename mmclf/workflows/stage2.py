@@ -1,5 +1,6 @@
 """Stage 2: the towers are fine-tuned with the head, each fold from the same fold's stage-1 best."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from ..errors import RunError
 from ..records.vocabulary import Metric, Tag
 from ..runtime import environment
 from ..runtime.progress import say
+from .forecast import plan_fine_tuning, say_task, shown
 from .results import StageRun
 
 if TYPE_CHECKING:
@@ -52,12 +54,14 @@ def stage2(
     """
     settings = resolve_config(config, overrides)
     check_stage(settings, "stage2", name_of(config))
+    if environment.RANK.get() in ("", "0"):
+        say_task("stage2", settings, fold)
     split = None
     if table is not None and images is not None:
         split = _read(table, images, settings, fold)
     from ..runtime.distributed import join_world
 
-    with join_world() as world:
+    with join_world() as world, shown("stage2") if world.is_main else contextlib.nullcontext():
         candidates = _find_candidates(world, stage1_run)
         if split is None:
             split = _read_like(candidates, table, images, settings, fold)
@@ -129,6 +133,9 @@ def _train(
     device = pick_device(world.local_rank)
     precision = pick_precision(device, config.train.amp)
     allow_tf32(device)
+    if world.is_main:
+        with shown("stage2") as agenda:
+            plan_fine_tuning(agenda, config, split, chosen, device)
 
     def load() -> "Backbone":
         model = config.model

@@ -10,11 +10,12 @@ from ..config import Config, ConfigLike, Overrides, check_stage, name_of, parse_
 from ..errors import ConfigError, FoldError, TrainingError
 from ..records.vocabulary import Artifact, Tag
 from ..runtime import environment
-from ..runtime.progress import clock, say
+from ..runtime.progress import clock, current, say, step
 from ..store.failures import blame
 from ..store.outputs import delivery, try_folder
 from ..tuning.space import Settings, default_space, read_space, with_settings
 from ..tuning.trials import GOALS, State, Trial, complete_trials, show_settings
+from .forecast import plan_trials, say_task, shown
 from .results import TuneRun
 from .tune_outcome import Outcome, Task
 
@@ -69,6 +70,7 @@ def tune(
             "configuration of stage 1, as configs/stage1.yaml"
         )
     check_stage(given, "stage1", name_of(config))
+    say_task("tune", given, None, f"{trials} trials, each of ")
     if metric not in GOALS:
         raise ConfigError(f"--metric: found {metric!r}; give {' or '.join(GOALS)}")
     if trials < 1:
@@ -83,7 +85,8 @@ def tune(
     from .tables import read_split
 
     split = read_split(table, images, start)
-    return _search(Task(start, searched, metric, trials, budget), split, str(out))
+    with shown("tune"):
+        return _search(Task(start, searched, metric, trials, budget), split, str(out))
 
 
 def _pin_views(config: Config) -> Config:
@@ -103,7 +106,8 @@ def _search(task: Task, split: "Split", out: str) -> TuneRun:
     from .next_steps import say_end
     from .tables import say_unreadable
 
-    client = runs.connect()
+    client, agenda = runs.connect(), current()
+    trial_kind = plan_trials(agenda, task.config, split, task.trials)
     frozen = open_frozen("tune", task.config, split)
     spec = frozen.backbone.spec
     heads = heads_on(frozen.features, spec, frozen.device)
@@ -116,13 +120,15 @@ def _search(task: Task, split: "Split", out: str) -> TuneRun:
         trials = list(record.past)
         if trials:
             say(f"tune: goes on with run {record.run.info.run_id} after {len(trials)} trials")
+            agenda.drop(*[(f"trial {number}",) for number in range(len(trials))], done=True)
         study = Study(task.space, task.goal, task.config.train.seed, first, trials)
         while len(trials) < task.trials and not (trials and task.is_over):
             settings = study.propose()
             if settings is None:
                 say(f"tune: the space has only these {len(trials)} points")
                 break
-            trials.append(_try(len(trials), settings, task, split, heads, study, record))
+            with agenda.within(f"trial {len(trials) + 1} of {task.trials}"), step(trial_kind, 1, ""):
+                trials.append(_try(len(trials), settings, task, split, heads, study, record))
             study.end(trials[-1])
             _say_trial(trials, task)
         unreadable = sorted(set(frozen.features.encoder.unreadable.values()))

@@ -4,6 +4,8 @@
 """
 
 import shutil
+import subprocess
+import sys
 
 import mlflow
 import numpy as np
@@ -11,7 +13,7 @@ import pandas as pd
 import pytest
 
 import mmclf
-from entrypoints import fit, infer
+from entrypoints import batch, fit, infer
 from mmclf.data.catalog import match_pictures
 from mmclf.evaluation.probabilities import read_table
 from mmclf.records.fusion import read_pool
@@ -48,6 +50,15 @@ def runs(project, fitted) -> list:
     return mlflow.search_runs(search_all_experiments=True, output_format="list", order_by=["start_time ASC"])
 
 
+def test_an_estimate_trains_and_records_nothing(project, shared):
+    figures, said = call(fit, *project.train, "--overrides", shared, "--estimate", "true")
+    assert set(figures) == {"rows", "seconds", "memory_gib", "cache_gib", "store_gib"}
+    assert (figures["rows"], figures["seconds"] > 0) == (168, True)
+    assert "kernel head " in said
+    assert "memory about " in said
+    assert mlflow.search_runs(search_all_experiments=True, output_format="list") == []
+
+
 def test_it_ends_with_a_registered_champion(project, fitted):
     figures, said = fitted
     assert figures["model"] == "models:/mmclf/1"
@@ -55,6 +66,34 @@ def test_it_ends_with_a_registered_champion(project, fitted):
     best = project.client.get_run(figures["run_id"])
     assert best.data.metrics["cv/top1_mean"] == pytest.approx(figures["value"], abs=1e-4)
     assert "next: mlflow run . -e infer" in said
+
+
+def test_an_image_can_be_made_of_it(fitted, tmp_path):
+    """The folder that `docker build` takes; building needs a network."""
+    command = [sys.executable, "-m", "mlflow", "models", "generate-dockerfile", "-m", fitted[0]["model"]]
+    command += ["-d", str(tmp_path / "image"), "--env-manager", "virtualenv"]
+    subprocess.run(command, check=True, capture_output=True)
+    dockerfile = (tmp_path / "image" / "Dockerfile").read_text()
+    assert "COPY model_dir" in dockerfile
+    inside = {path.name for path in (tmp_path / "image" / "model_dir").iterdir()}
+    assert {"MLmodel", "requirements.txt", "code", "artifacts"} <= inside
+
+
+def test_an_estimate_of_batch_scores_nothing(project, fitted, tmp_path):
+    options = ["--model", fitted[0]["model"], "--out", str(tmp_path / "out"), "--estimate", "true"]
+    figures, said = call(batch, "--data", str(project.shop.test_csv), *options)
+    rows = pd.read_csv(project.shop.test_csv, dtype=str)
+    assert (figures["rows"], figures["memory_gib"] > 1) == (len(rows), True)
+    assert "hours of a core" in said
+    pd.concat([rows] * 50).to_parquet(tmp_path / "many.parquet")
+    many, _ = call(batch, "--data", str(tmp_path / "many.parquet"), *options)
+    assert many["rows"] == 50 * len(rows)
+    assert many["seconds"] >= figures["seconds"]
+    assert not (tmp_path / "out").exists()
+    said = call(batch, "--data", "s3://shop/products.parquet", *options, fails=True)
+    assert "an estimate needs a table on this machine" in said
+    (tmp_path / "no.parquet").write_text("no")
+    assert "can't be read as parquet" in call(batch, "--data", str(tmp_path / "no.parquet"), *options, fails=True)
 
 
 def test_it_says_what_it_will_do_and_how_long_it_takes_before_it_does(fitted):
