@@ -21,7 +21,19 @@ BEAT, SILENCE = 60.0, 600.0
 # an environment
 UNNAMED = 3600.0
 # what `mlflow run` calls the jobs of this project; `main` may be that of any project
-ENTRY_POINTS = ("fit", "tune", "stage1", "stage2", "ensemble", "infer", "register", "batch")
+ENTRY_POINTS = (
+    "check",
+    "fit",
+    "tune",
+    "stage1",
+    "stage2",
+    "ensemble",
+    "infer",
+    "evaluate",
+    "compare",
+    "register",
+    "batch",
+)
 
 
 class Heartbeat:

@@ -54,7 +54,12 @@ def clean_up(client: MlflowClient) -> None:
     if not _holders:  # else it was done when the holder started
         sweep()
         sweep_states(client)
-        bury_dead(client, current_experiment(client))
+        dead = bury_dead(client, current_experiment(client))
+        if dead:
+            from .registry import drop_unnamed  # which loads what packs models
+
+            for run_id in dead:
+                drop_unnamed(client, run_id)
 
 
 @contextlib.contextmanager
