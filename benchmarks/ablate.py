@@ -186,6 +186,7 @@ ROWS = {
     "regression": Row(regression),
     "mlp": Row(mlp, "regression"),
     "kernel": Row(kernel(*KERNELS), "regression"),
+    "no-layers": Row(kernel(*_without("layers")), "kernel"),
     "no-title": Row(kernel(*_without("title")), "kernel"),
     "no-terms": Row(kernel(*_without("words", "chars")), "kernel"),
     "no-product": Row(kernel(*_without("product")), "kernel"),

@@ -77,7 +77,8 @@ def draw(rows: int, seed: int = 0) -> Drawn:
     hints = targets + rng.integers(0, 2, rows)
     texts = [" ".join(words[each] for each in row) + f" c{hint}" for row, hint in zip(picked, hints, strict=True)]
     has_picture, has_title = rng.random(rows) > 0.1, np.ones(rows, dtype=bool)
-    inputs = HeadInputs(features(0), features(1), has_picture, texts, features(2), has_title)
+    nothing = np.empty((rows, 0), dtype=np.float32)
+    inputs = HeadInputs(features(0), features(1), has_picture, texts, nothing, features(2), has_title)
     return Drawn(inputs, targets)
 
 

@@ -38,11 +38,20 @@ class Backbone(nn.Module):
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (n, 3, img_size, img_size) -> (n, image_dim), not of unit length."""
-        images = self.transform.normalise(images)
-        if self.is_convolutional:
-            images = images.contiguous(memory_format=torch.channels_last)
-        features: torch.Tensor = self.clip.encode_image(images)  # type: ignore[operator]
+        features: torch.Tensor = self.clip.encode_image(self._normalised(images))  # type: ignore[operator]
         return features
+
+    def encode_image_and_layers(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 (n, 3, img_size, img_size) -> (n, image_dim + layers_dim).
+
+        First what `encode_image` gives, then the last layers, each of unit length.
+        """
+        features, layers = last_layers(self.clip.visual, self._normalised(images))
+        return torch.cat([features.float(), *(nn.functional.normalize(each, dim=1) for each in layers)], dim=1)
+
+    def _normalised(self, images: torch.Tensor) -> torch.Tensor:
+        images = self.transform.normalise(images)
+        return images.contiguous(memory_format=torch.channels_last) if self.is_convolutional else images
 
     def encode_text(self, input_ids: torch.Tensor) -> torch.Tensor:
         """int64 (n, length) -> (n, text_dim), not of unit length.
@@ -197,6 +206,27 @@ class Backbone(nn.Module):
         if getattr(self.tokenizer, "tokenizer", None) is None:
             return ids.argmax(dim=1) + 1  # CLIP's end token has the highest id
         return (ids != self._pad_value()).sum(dim=1)
+
+
+def last_layers(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """What an image tower computes of pictures, and what two of its layers did on the way there.
+
+    A layer is a block of a transformer or a stage of a convolutional network; its features are the mean over the
+    places of the picture. Taken are the one at three quarters of the depth and the last.
+
+    Args:
+        visual: a tower of open_clip.
+        images: float (n, 3, height, width), normalised.
+
+    Returns:
+        (n, image_dim), and float32 (n, channels) for each layer; none of a tower that doesn't tell its layers.
+    """
+    if not hasattr(visual, "forward_intermediates"):
+        return visual(images), []
+    found = visual.forward_intermediates(images)
+    layers = found["image_intermediates"]
+    places = sorted({-(-3 * len(layers) // 4) - 1, len(layers) - 1})
+    return found["image_features"], [layers[place].float().mean(dim=(2, 3)) for place in places if place >= 0]
 
 
 def _encode_causal_text(text: Any, input_ids: torch.Tensor) -> torch.Tensor:

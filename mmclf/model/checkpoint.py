@@ -172,7 +172,8 @@ def open_head(checkpoint: Checkpoint, device: torch.device) -> ScoringHead:
         raise CheckpointError(
             f"{checkpoint.folder}: its head has {len(solved.log_prior)} classes, but {META} names {len(meta.classes)}"
         )
-    widths = {"image": meta.backbone.image_dim, "text": meta.backbone.text_dim, "title": meta.backbone.text_dim}
+    image_dim, text_dim, layers_dim = meta.backbone.widths
+    widths = {"image": image_dim, "layers": layers_dim, "text": text_dim, "title": text_dim}
     for name, width in solved.widths.items():
         if width != widths[name]:
             raise CheckpointError(

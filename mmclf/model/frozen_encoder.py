@@ -59,9 +59,10 @@ class _Pictures:
         files: where they come from.
         views: one of each; the first is the placeholder.
         keys: by flip and view, what each feature is kept under.
-        features: by flip, float32 (views, image_dim).
+        features: by flip, float32 (views, image_dim, or image_dim + layers_dim).
         is_there: bool (views, flips), which features are known.
         flips: False for the picture, True for its mirror image.
+        layers: whether those of the last layers are wanted too.
         spool: of eval views.
         watch: since the work began.
     """
@@ -72,6 +73,7 @@ class _Pictures:
     features: list[np.ndarray]
     is_there: np.ndarray
     flips: Sequence[bool]
+    layers: bool
     spool: PixelSpool | None
     watch: Stopwatch
 
@@ -136,7 +138,7 @@ class Encoder:
         self._loaded: Any = None  # the backbone, once it was needed
         spec = towers.spec
         self._draft = draft_side([spec.transform.img_size, *sizes]) if data.fast_jpeg else None
-        self._image_store = self._text_store = None
+        self._image_store = self._layer_store = self._text_store = None
         if cache is not None:
             # without the backbone's name: the same weights under two names share their features
             common = {
@@ -149,11 +151,19 @@ class Encoder:
             text = {"kind": "texts", "max_len": data.max_len, "tokenizer": spec.tokenizer}
             note = spec.identity.name
             self._image_store = VectorStore(cache, common | image, spec.identity.image_dim, note=note)
+            layers = image | {"kind": "last layers"}
+            self._layer_store = VectorStore(cache, common | layers, spec.identity.layers_dim, note=note)
             # with a last column that is 1 where the text was cut
             self._text_store = VectorStore(cache, common | text, spec.identity.text_dim + 1, note=note)
 
     def images(
-        self, rows: Rows, epoch: int = EVAL, *, flips: Sequence[bool] = (False,), spool: PixelSpool | None = None
+        self,
+        rows: Rows,
+        epoch: int = EVAL,
+        *,
+        flips: Sequence[bool] = (False,),
+        spool: PixelSpool | None = None,
+        layers: bool = False,
     ) -> list[np.ndarray]:
         """Image features of each row: the mean over its pictures; black where it has none that can be decoded.
 
@@ -162,9 +172,10 @@ class Encoder:
             epoch: of the random crops; EVAL for the eval view.
             flips: False for the picture, True for its mirror image.
             spool: where eval views that were decoded at this size lie, and where those wanted later are put.
+            layers: those of the image tower's last layers too, where it tells them.
 
         Returns:
-            float32 (rows, image_dim) for each of `flips`.
+            float32 (rows, image_dim) for each of `flips`; with layers (rows, image_dim + layers_dim), see `parted`.
 
         Raises:
             PictureError: an unreadable picture, with `data.on_bad_image: error`.
@@ -194,13 +205,20 @@ class Encoder:
             chosen.append(places)
         names = ["placeholder", *place_of]
         keys = [[make_key(name, "mirrored") if flip else make_key(name) for name in names] for flip in flips]
-        features = [self._allocate(len(views), self._towers.spec.identity.image_dim) for _ in flips]
+        identity = self._towers.spec.identity
+        layers = layers and identity.layers_dim > 0
+        width = identity.image_dim + (identity.layers_dim if layers else 0)
+        features = [self._allocate(len(views), width) for _ in flips]
         is_there = np.zeros((len(views), len(flips)), dtype=bool)
-        if self._image_store is not None:
-            found = [self._image_store.get(k, out) for k, out in zip(keys, features, strict=True)]
-            is_there = np.stack(found, axis=1)
+        if self._image_store is not None and self._layer_store is not None:
+            is_there[:] = True
+            for flip, (of_flip, out) in enumerate(zip(keys, features, strict=True)):
+                images, of_layers = self.parted(out)
+                is_there[:, flip] = self._image_store.get(of_flip, images)
+                if layers:
+                    is_there[:, flip] &= self._layer_store.get(of_flip, of_layers)
         before = is_there.copy()
-        work = _Pictures(files, views, keys, features, is_there, flips, spool, watch)
+        work = _Pictures(files, views, keys, features, is_there, flips, layers, spool, watch)
         missing = np.flatnonzero(~is_there.all(axis=1))
         if not len(missing):
             self._skip(self.picture_kind(len(flips)))
@@ -216,19 +234,32 @@ class Encoder:
         self._settle(self.picture_kind(len(flips)), missing)
         return gathered
 
-    def missing(self, rows: Rows, epochs: Sequence[int] = (EVAL,), flips: Sequence[bool] = (False,)) -> list[float]:
-        """Which share of the views of each epoch isn't kept, in [0, 1], by a sample of the rows; nothing is decoded."""
+    def missing(
+        self, rows: Rows, epochs: Sequence[int] = (EVAL,), flips: Sequence[bool] = (False,), *, layers: bool = False
+    ) -> list[float]:
+        """Which share of the views of each epoch isn't kept, in [0, 1], by a sample of the rows; nothing is decoded.
+
+        Args:
+            rows: the products.
+            epochs: of the views.
+            flips: see `images`, as of `layers`.
+            layers: count a view as kept only with its last layers.
+        """
         if self._image_store is None or not len(rows):
             return [1.0] * len(epochs)
         drawn = rows.take(np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int)))
         files = Pictures(drawn.picture_source, self._towers.spec.transform, draft=self._draft)
         mode = self._data.multi_image_mode
+        stores = [self._image_store]
+        if layers and self._layer_store is not None and self._towers.spec.identity.layers_dim:
+            stores.append(self._layer_store)
         found = []
         for epoch in epochs:
             of_rows = [views_of_row(drawn, row, epoch, mode, self._seed) for row in range(len(drawn))]
             shown = self._contents(files, [view for views in of_rows for view in views]).values()
             keys = {make_key(name, "mirrored") if flip else make_key(name) for name in shown for flip in flips}
-            found.append(1 - float(self._image_store.has(list(keys)).mean()) if keys else 0.0)
+            kept = [float(store.has(list(keys)).mean()) for store in stores] if keys else [1.0]
+            found.append(1 - min(kept))
         return found
 
     def missing_texts(self, texts: Sequence[str]) -> float:
@@ -253,6 +284,11 @@ class Encoder:
         return speed_kinds.towers_used(
             identity.name, identity.pretrained, size, self._precision.name, compiled=self._compiled
         )
+
+    def parted(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Picture features of `images`: (n, image_dim), and (n, layers_dim), 0 wide where they weren't asked for."""
+        width = self._towers.spec.identity.image_dim
+        return features[:, :width], features[:, width:]
 
     def texts(self, rows: Rows, *, memo: dict[tuple[str, int], Tokens] | None = None) -> np.ndarray:
         """Text features of each row, float32 (rows, text_dim).
@@ -364,8 +400,9 @@ class Encoder:
                 if waiting:
                     self._run_waiting(work, flip)
         finally:
-            if self._image_store is not None:
-                self._image_store.flush()
+            for store in (self._image_store, self._layer_store):
+                if store is not None:
+                    store.flush()
 
     def _run_waiting(self, work: _Pictures, flip: int) -> None:
         """Encode a batch of what waits for one of the flips."""
@@ -379,11 +416,17 @@ class Encoder:
         moved = images.to(self._device, non_blocking=True)
         for flip in flips:
             inputs = mirrored(moved) if work.flips[flip] else moved
-            features = self._run(self._backbone().encode_image, inputs, self._size)
+            backbone = self._backbone()
+            encode = backbone.encode_image_and_layers if work.layers else backbone.encode_image
+            features = self._run(encode, inputs, self._size)
             work.features[flip][places] = features
             work.is_there[places, flip] = True
-            if self._image_store is not None:
-                self._image_store.put([work.keys[flip][place] for place in places], features)
+            if self._image_store is not None and self._layer_store is not None:
+                keys = [work.keys[flip][place] for place in places]
+                projected, layers = self.parted(features)
+                self._image_store.put(keys, projected)
+                if work.layers:
+                    self._layer_store.put(keys, layers)
 
     def _encode_texts(
         self, texts: Sequence[str], places: np.ndarray, out: np.ndarray, memo: dict[tuple[str, int], Tokens] | None

@@ -19,6 +19,7 @@ class HeadInputs:
         texts: float32 (n, text_dim), features of the texts; of an empty one where there is none. The same.
         has_picture: bool (n,), whether a row has a picture that could be decoded.
         strings: the texts themselves.
+        layers: float32 (n, layers_dim), of the image tower's last layers; as `images`, (n, 0) where no head reads them.
         titles: float32 (n, text_dim), features of the first text fields alone; (n, 0) where no head reads them or
             there is only one field.
         has_title: bool (n,), whether that field isn't empty.
@@ -28,6 +29,7 @@ class HeadInputs:
     texts: np.ndarray
     has_picture: np.ndarray
     strings: Sequence[str]
+    layers: np.ndarray
     titles: np.ndarray
     has_title: np.ndarray
 
@@ -39,13 +41,15 @@ class HeadInputs:
         has_picture: np.ndarray | None,
         texts: np.ndarray | None,
         titles: tuple[np.ndarray, np.ndarray] | None = None,
+        layers: np.ndarray | None = None,
     ) -> "HeadInputs":
         """Rows of which some features may not be wanted: those are 0 wide, and no row has one."""
         nothing = np.empty((len(strings), 0), dtype=np.float32)
-        if images is None or has_picture is None:
-            images, has_picture = nothing, np.zeros(len(strings), dtype=bool)
+        if has_picture is None or (images is None and layers is None):
+            has_picture = np.zeros(len(strings), dtype=bool)
         titles = titles or (nothing, np.zeros(len(strings), dtype=bool))
-        return cls(images, nothing if texts is None else texts, has_picture, strings, *titles)
+        images, layers, texts = (nothing if each is None else each for each in (images, layers, texts))
+        return cls(images, texts, has_picture, strings, layers, *titles)
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -83,6 +87,7 @@ class HeadInputs:
             self.texts[rows],
             self.has_picture[rows],
             strings,
+            self.layers[rows],
             self.titles[rows],
             self.has_title[rows],
         )
@@ -93,7 +98,7 @@ class ScoringHead(Protocol):
 
     @property
     def reads(self) -> Sequence[str]:
-        """Names of the features that it needs: image, text, title."""
+        """Names of the features that it needs: image, layers, text, title."""
 
     def probabilities(self, rows: HeadInputs) -> torch.Tensor:
         """float32 (n, classes), on the device of the head."""

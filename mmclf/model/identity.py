@@ -17,6 +17,9 @@ from ..config import HF_HUB, LOCAL_DIR
 from ..data.images import Transform
 from ..store.cache import BACKBONES, Cache
 
+# of what is kept of a backbone; another number leaves the kept unused
+KNOWN = 2
+
 
 @dataclass(frozen=True)
 class BackboneIdentity:
@@ -28,6 +31,7 @@ class BackboneIdentity:
         activation: "quick_gelu" or "gelu", of open_clip's own towers.
         weights_sha256: of the pretrained tensors, whatever the img_size.
         image_dim, text_dim: widths of the two features.
+        layers_dim: width of the features of the image tower's last layers; 0 where it doesn't tell them.
     """
 
     name: str
@@ -36,6 +40,12 @@ class BackboneIdentity:
     weights_sha256: str
     image_dim: int
     text_dim: int
+    layers_dim: int = 0
+
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """All of them."""
+        return self.image_dim, self.text_dim, self.layers_dim
 
     def same_weights(self, other: "BackboneIdentity") -> bool:
         """Whether both compute the same features (the name may differ)."""
@@ -101,7 +111,7 @@ def tokenizer_digest(tokenizer: Any, name: str) -> str:
 def _path(cache: Cache, name: str, pretrained: str | None, img_size: int) -> Path | None:
     """Where it lies; None where the files that decide it can't be found or read."""
     versions = [version(package) for package in ("open_clip_torch", "torch", "timm", "transformers")]
-    digest = hashlib.sha256(json.dumps([name, pretrained, img_size, versions]).encode())
+    digest = hashlib.sha256(json.dumps([KNOWN, name, pretrained, img_size, versions]).encode())
     if name.startswith(HF_HUB):
         # a repository may change under its name: the snapshot in the hub's own cache says which state is meant
         from huggingface_hub import try_to_load_from_cache

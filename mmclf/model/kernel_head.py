@@ -216,8 +216,8 @@ class KernelHead:
     def _check(self) -> None:
         """Raises ValueError where shapes don't fit."""
         classes = len(self.log_prior)
-        if self.support.has.shape != (len(self.support), len(FEATURES)):
-            raise ValueError(f"support.has is {self.support.has.shape}, not {(len(self.support), len(FEATURES))}")
+        if self.support.has.shape != (len(self.support), 3):
+            raise ValueError(f"support.has is {self.support.has.shape}, not {(len(self.support), 3)}")
         for solution in self.solutions.values():
             if solution.alpha.shape != (len(self.support), classes):
                 raise ValueError(f"alpha is {tuple(solution.alpha.shape)}, not {(len(self.support), classes)}")

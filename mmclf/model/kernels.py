@@ -21,9 +21,11 @@ BLOCK = 2**23
 COUNTED_ROWS = 50_000
 # rows that are looked at together where a table is gone through
 STEP = 16_384
-FEATURES = ("image", "text", "title")
+FEATURES = ("image", "layers", "text", "title")
 TERMS = ("words", "chars")
-OF_PICTURES = frozenset({"image"})
+OF_PICTURES = frozenset({"image", "layers"})
+# the column of `Compared.has` that says whether a row has one
+HAS = {"image": 0, "layers": 0, "text": 1, "title": 2}
 OF_TEXTS = frozenset({"text", "title", "words", "chars"})
 
 
@@ -34,7 +36,7 @@ class Compared:
     Attributes:
         vectors: by name of FEATURES, float32 (n, d): centred, of unit length; 0 where a row has none.
         terms: by name of TERMS, TF-IDF float32 (n, BUCKETS).
-        has: bool (n, 3): a picture, a text, a title; by FEATURES.
+        has: bool (n, 3): a picture, a text, a title.
     """
 
     vectors: dict[str, torch.Tensor]
@@ -254,7 +256,7 @@ class KernelParameters:
         """
         kind = next(iter(cosines.values())).dtype
         alike = {}
-        for number, name in enumerate(FEATURES):
+        for name, number in HAS.items():
             if name in self.log_widths:
                 there = torch.from_numpy(has_one[:, number, None] & has_other[None, :, number])
                 gamma = self.log_widths[name].exp().to(kind)
@@ -280,9 +282,12 @@ def kernel_parts(rows: Compared, support: Compared, parameters: KernelParameters
 
 def _features(inputs: HeadInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The features of pictures, texts or titles, and which rows have one."""
-    if name == "title":
-        return inputs.titles, inputs.has_title
-    return (inputs.images, inputs.has_picture) if name == "image" else (inputs.texts, inputs.has_text)
+    return {
+        "image": lambda: (inputs.images, inputs.has_picture),
+        "layers": lambda: (inputs.layers, inputs.has_picture),
+        "text": lambda: (inputs.texts, inputs.has_text),
+        "title": lambda: (inputs.titles, inputs.has_title),
+    }[name]()
 
 
 def _has(inputs: HeadInputs) -> np.ndarray:

@@ -25,7 +25,7 @@ from torch import nn
 from ..config import HF_HUB, LOCAL_DIR
 from ..data.images import Transform, as_triple
 from ..errors import ActivationMismatchError, BackboneError, WeightsUnavailableError
-from .backbone import UNUSED, Backbone
+from .backbone import UNUSED, Backbone, last_layers
 from .downloads import HUB_WEIGHTS, HubFile, UrlFile, announce
 from .finite import is_finite
 from .foreign_code import check_configurations, never_asked
@@ -46,7 +46,7 @@ def load_backbone(
     *,
     load_weights: bool = True,
     patch_dropout: float = 0.0,
-    widths: tuple[int, int] | None = None,
+    widths: tuple[int, int, int] | None = None,
 ) -> Backbone:
     """Build the towers, load their weights, and find out what they are.
 
@@ -56,7 +56,8 @@ def load_backbone(
         img_size: side of the pictures in pixels; position embeddings are resized to it.
         load_weights: False where a checkpoint's own weights are loaded right afterwards.
         patch_dropout: share of the patches that a vision transformer doesn't see in training.
-        widths: of the two features, where they are known for this img_size; else the towers are tried.
+        widths: of the features (`BackboneIdentity.widths`), where they are known for this img_size; else the towers are
+            tried.
 
     Raises:
         BackboneError: unknown name or tag, a folder without configuration, an img_size that doesn't fit.
@@ -103,7 +104,7 @@ def load_backbone(
         as_triple(preprocess["std"]),
         preprocess.get("interpolation") or "bicubic",
     )
-    image_dim, text_dim = widths or _feature_widths(clip, tokenizer, img_size, name)
+    image_dim, text_dim, layers_dim = widths or _feature_widths(clip, tokenizer, img_size, name)
     identity = BackboneIdentity(
         name=LOCAL_DIR + str(Path(name.removeprefix(LOCAL_DIR)).resolve()) if is_folder else name,
         pretrained="" if has_schema or pretrained is None else pretrained,
@@ -111,6 +112,7 @@ def load_backbone(
         weights_sha256=_digest(clip.state_dict()) if load_weights else "",
         image_dim=image_dim,
         text_dim=text_dim,
+        layers_dim=layers_dim,
     )
     return Backbone(clip, identity, transform, tokenizer)
 
@@ -251,15 +253,17 @@ def _changed_size(name: str, img_size: int) -> int | None:
     return None if own in (img_size, [img_size, img_size]) else img_size
 
 
-def _feature_widths(clip: nn.Module, tokenizer: Any, img_size: int, name: str) -> tuple[int, int]:
-    """Widths of the two features, asked from the towers: timm towers have no reliable attribute for it."""
+def _feature_widths(clip: nn.Module, tokenizer: Any, img_size: int, name: str) -> tuple[int, int, int]:
+    """Widths of the features, asked from the towers: timm towers have no reliable attribute for it."""
+    black = torch.zeros(1, 3, img_size, img_size)
     try:
         with torch.inference_mode():
-            image = clip.encode_image(torch.zeros(1, 3, img_size, img_size))  # type: ignore[operator]
+            image = clip.encode_image(black)  # type: ignore[operator]
+            layers = sum(each.shape[1] for each in last_layers(clip.visual, black)[1])
             text = clip.encode_text(tokenizer(["a"]))  # type: ignore[operator]
     except RuntimeError as error:
         raise BackboneError(f"data.img_size: {name} can't read pictures of {img_size} pixels: {error}") from None
-    return int(image.shape[1]), int(text.shape[1])
+    return int(image.shape[1]), int(text.shape[1]), layers
 
 
 def _digest(state: dict[str, torch.Tensor]) -> str:

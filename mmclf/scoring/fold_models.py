@@ -243,7 +243,7 @@ def restore_backbone(checkpoint: Checkpoint, img_size: int, *, reuse: "Backbone 
         identity.pretrained or None,
         img_size,
         load_weights=not checkpoint.has_towers,
-        widths=(identity.image_dim, identity.text_dim) if img_size == checkpoint.meta.transform.img_size else None,
+        widths=identity.widths if img_size == checkpoint.meta.transform.img_size else None,
     )
     if checkpoint.has_towers:
         backbone.load_towers(checkpoint.tensors(TOWERS), checkpoint.meta.transform.img_size)

@@ -7,7 +7,7 @@ memory at a time.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..data.text import Tokens, text_sizes
 from ..data.views import EVAL, count_views, views_of_row
 from ..model.frozen_encoder import Encoder
 from ..model.head_inputs import HeadInputs
+from ..model.kernels import OF_PICTURES
 from ..runtime.agenda import Agenda
 from ..runtime.speed import Ledger, Stopwatch
 from .fold_models import FoldModels, Pass
@@ -108,13 +109,15 @@ class Scoring:
         size = self._chunk_rows()
         for number, chosen in enumerate(self._models.passes):
             reads = {name for head in self._models.load(number).heads for name in head.reads}
-            flips = (False, True) if self._infer.tta and "image" in reads else (False,)
+            looks = bool(OF_PICTURES & reads)
+            flips = (False, True) if self._infer.tta and looks else (False,)
             encoder = self._encoder(number, chosen)
-            of_pictures = encoder.missing(self._rows, flips=flips)[0] if "image" in reads else 0.0
+            layers = "layers" in reads
+            of_pictures = encoder.missing(self._rows, flips=flips, layers=layers)[0] if looks else 0.0
             of_texts = encoder.missing_texts(self._rows.texts)
             for start in range(0, len(self._rows), size):
                 part = self._rows.slice(start, start + size)
-                if "image" in reads:
+                if looks:
                     pictures = of_pictures * count_views(part, self._data.multi_image_mode)
                     like = (encoder.picture_kind(), MIRRORED) if len(flips) > 1 else None
                     agenda.plan(encoder.picture_kind(len(flips)), [pictures], like=like)
@@ -147,16 +150,20 @@ class Scoring:
                 encoder = self._encoder(number, chosen)
                 loaded = self._models.load(number)
                 reads = {name for head in loaded.heads for name in head.reads}
-                flips = (False, True) if self._infer.tta and "image" in reads else (False,)
-                images: Sequence[np.ndarray | None] = [None]
-                if "image" in reads:
-                    images = encoder.images(rows, EVAL, flips=flips, spool=spool)
+                pictures: list[tuple[np.ndarray | None, np.ndarray | None]] = [(None, None)]
+                if OF_PICTURES & reads:
+                    flips = (False, True) if self._infer.tta else (False,)
+                    views = encoder.images(rows, EVAL, flips=flips, spool=spool, layers="layers" in reads)
+                    pictures = [encoder.parted(view) for view in views]
                 texts = None
                 if "text" in reads:
                     shared = memo if loaded.is_fine_tuned and len(passes) > 1 else None
                     texts = encoder.texts(rows, memo=shared)
                 titles = encoder.titles(rows) if "title" in reads else None
-                inputs = [HeadInputs.of(rows.texts, view, encoder.has_picture, texts, titles) for view in images]
+                inputs = [
+                    HeadInputs.of(rows.texts, images, encoder.has_picture, texts, titles, layers)
+                    for images, layers in pictures
+                ]
                 for expert, found in self._apply_heads(number, inputs).items():
                     totals[expert][:, self._models.columns[expert]] += found
                 unreadable |= encoder.unreadable

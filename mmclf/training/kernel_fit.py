@@ -98,6 +98,8 @@ def fit_kernel_head(
     Raises:
         TrainingError: no row has what the kernels compare.
     """
+    if not table.inputs.layers.shape[1]:  # a tower that doesn't tell them
+        kernels = [name for name in kernels if name != "layers"]
     scaling = learn_scaling(table, chosen, kernels)
     rows = Comparable(table, scaling, chosen)
     counts = np.bincount(targets, minlength=classes)

@@ -151,7 +151,9 @@ def _fit(table: "TableLike", images: str | Path, options: Asked, start: float) -
     with tracking.record_several("fit", _name(split), tags | work.tags(), goes_on) as record:
         if goes_on is None:
             tracking.log_text(plan.to_json(steps), Artifact.PLAN)
-        frozen = open_frozen("fit", resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared), split, preparation.backbone)
+        of_mlp = resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared)
+        has_kernel = any(step.name == plan.KERNEL_HEAD and step.is_taken for step in steps)
+        frozen = open_frozen("fit", of_mlp, split, preparation.backbone, layers=has_kernel)
         members = _train(steps, shared, frozen, split, table, images, None if budget is None else start + budget)
         with progress.step(CONCLUSION, 1, "fusion, report and registration"):
             registration, details, found_report = _conclude(

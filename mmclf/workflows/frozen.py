@@ -40,7 +40,9 @@ class Frozen:
     is_cut: np.ndarray | None
 
 
-def open_frozen(job: str, config: Config, split: Split, backbone: LazyBackbone | None = None) -> Frozen:
+def open_frozen(
+    job: str, config: Config, split: Split, backbone: LazyBackbone | None = None, *, layers: bool = False
+) -> Frozen:
     """The features of a table under a configuration; say on what they are computed, and which texts are cut.
 
     Args:
@@ -48,6 +50,7 @@ def open_frozen(job: str, config: Config, split: Split, backbone: LazyBackbone |
         config: resolved.
         split: the catalogue and its folds.
         backbone: that the configuration names, where it may be loaded already; how long it takes isn't said then.
+        layers: see `TableFeatures`.
     """
     device = pick_device()
     precision = pick_precision(device, config.train.amp)
@@ -69,13 +72,13 @@ def open_frozen(job: str, config: Config, split: Split, backbone: LazyBackbone |
             quiet=quiet,
         )
 
-    forecast = FeatureForecast("" if backbone else job, config, rows)
+    forecast = FeatureForecast("" if backbone else job, config, rows, layers=layers)
     with shown(job) as agenda:
         if not towers.is_known:  # they are loaded now, which may take long
             forecast.announce(agenda)
         encoder = encoder_of(quiet=False)
         forecast.refine(agenda, lambda: encoder_of(quiet=True))
-    features = TableFeatures(rows, encoder)
+    features = TableFeatures(rows, encoder, layers=layers)
     is_cut = None
     if config.model.head != "kernel" or "text" in features_used(config.model.kernels):
         features.texts()

@@ -8,7 +8,7 @@ import torch
 
 from ..data.rows import Rows
 from ..errors import CheckpointError
-from ..model.checkpoint import CheckpointMeta
+from ..model.checkpoint import Checkpoint, CheckpointMeta
 from ..records.sources import Source
 from ..runtime.device import Precision, allow_tf32, pick_device, pick_precision
 from ..runtime.progress import say
@@ -82,7 +82,7 @@ def score_with(sources: Sequence[Source], rows: Rows) -> Scorer:
 def _cache_for(rows: Rows, members: Sequence[Member]) -> Cache:
     """The cache; for reading alone where the features of these rows would displace those of everything else."""
     cache = open_cache()
-    widths = {m.img_size: 2 * m.checkpoint.meta.backbone.image_dim for m in members if not m.checkpoint.has_towers}
+    widths = {m.img_size: 2 * _picture_width(m.checkpoint) for m in members if not m.checkpoint.has_towers}
     text_dim = members[0].checkpoint.meta.backbone.text_dim
     needed = 4 * len(rows) * (sum(widths.values()) + text_dim) if widths else 0
     if cache.limit and needed > SHARE * cache.limit:
@@ -92,3 +92,10 @@ def _cache_for(rows: Rows, members: Sequence[Member]) -> Cache:
         )
         return Cache(cache.root, 0)
     return cache
+
+
+def _picture_width(checkpoint: Checkpoint) -> int:
+    """Numbers that are kept of a view."""
+    identity, model = checkpoint.meta.backbone, checkpoint.meta.config.model
+    reads_layers = model.head == "kernel" and "layers" in model.kernels
+    return identity.image_dim + (identity.layers_dim if reads_layers else 0)

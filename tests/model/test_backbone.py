@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmclf.errors import ActivationMismatchError, BackboneError, CheckpointError, WeightsUnavailableError
-from mmclf.model.backbone import Backbone
+from mmclf.model.backbone import Backbone, last_layers
 from mmclf.model.loading import load_backbone
 from tests.conftest import MAX_LEN, SIZE
-from tests.towers import make_dual
+from tests.towers import make_dual, make_folder, make_native
 
 
 @pytest.mark.parametrize(
@@ -230,3 +230,38 @@ def test_a_siglip_style_tower_gets_every_row_padded_to_its_context(tmp_path):
     changed = tokens.input_ids.long().clone()
     changed[0, -1] = 5
     assert not torch.allclose(features, backbone.encode_text(changed), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "widths"),
+    [("native", [32]), ("deep", [32, 32]), ("residual", [32, 64]), ("dual", [256, 512])],
+)
+def test_the_last_layers_come_beside_the_same_features(tmp_path, kind, widths):
+    """At three quarters of the depth and at its end, each of unit length."""
+    if kind == "dual":
+        folder = make_dual(tmp_path)
+    elif kind == "native":
+        folder = make_native(tmp_path, custom=False)
+    else:
+        layers = 8 if kind == "deep" else [1, 1, 1, 1]
+        vision = {"image_size": SIZE, "width": 32 if kind == "deep" else 2, "layers": layers, "head_width": 16}
+        text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+        vision |= {"patch_size": 16} if kind == "deep" else {}
+        folder = make_folder(tmp_path, {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text})
+    backbone = load_backbone(f"local-dir:{folder}", None, 64 if kind == "dual" else SIZE)
+    assert backbone.identity.layers_dim == sum(widths)
+    side = backbone.transform.img_size
+    images = torch.randint(0, 256, (3, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        both = backbone.encode_image_and_layers(images)
+        assert torch.equal(both[:, :24], backbone.encode_image(images))
+    for layer in both[:, 24:].split(widths, dim=1):
+        torch.testing.assert_close(layer.norm(dim=1), torch.ones(3))
+        assert not torch.allclose(layer[0], layer[1])
+
+
+def test_a_tower_that_does_not_tell_its_layers_has_none():
+    images = torch.ones(2, 3, 4, 4)
+    features, layers = last_layers(lambda pictures: pictures.flatten(1), images)
+    assert features.shape == (2, 48)
+    assert layers == []
