@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from entrypoints import infer, register, stage1, stage2
+from mmclf.config import KERNELS
 from mmclf.data.catalog import match_pictures
 from mmclf.data.folds import assign_folds
 from mmclf.errors import CheckpointError
@@ -108,7 +109,7 @@ def test_the_registered_model_answers_as_infer_does(project, call, trained, regi
     found = model.predict(frame, params={"top_k": len(table.classes)})
     np.testing.assert_allclose(matrix(found, list(table.classes)), table.probabilities, atol=1e-5)
     card = project.client.get_model_version_by_alias("mmclf", "champion").description
-    assert "a head that is solved, on the kernels image, text, title, product, words, chars" in card
+    assert f"a head that is solved, on the kernels {', '.join(KERNELS)}" in card
     assert "trained on all rows" in card
     assert "at most 16 tokens and its words and its characters" in card
 
