@@ -26,6 +26,7 @@ class Asked:
     """A served site."""
 
     def __init__(self, site: Site) -> None:
+        self.site = site
         self._stack = contextlib.ExitStack()
         self._stack.callback(site.close)
         self.url = self._stack.enter_context(served(site.application("127.0.0.1"), "127.0.0.1", 0)).url
