@@ -72,7 +72,7 @@ def load_backbone(
         _check_names(name, pretrained)
     random_weights = pretrained is None and not has_schema
     if not is_folder:
-        _announce_downloads(name, pretrained if load_weights else None)
+        _announce_downloads(name, pretrained)  # open_clip fetches them even where they aren't loaded
     with _quiet_open_clip(), never_asked(), torch.random.fork_rng():
         torch.manual_seed(RANDOM_SEED)
         try:
@@ -333,14 +333,17 @@ def _announce_downloads(name: str, pretrained: str | None) -> None:
 
 def _how_to_copy(name: str, pretrained: str | None) -> str:
     """What to do on a machine with network so that this one needs none."""
-    tag = {} if name.startswith(HF_HUB) else open_clip.get_pretrained_cfg(name, pretrained) or {}
+    has_tag = pretrained is not None and not name.startswith(HF_HUB)
+    tag = (open_clip.get_pretrained_cfg(name, pretrained) or {}) if has_tag else {}
     repository = name.removeprefix(HF_HUB) if name.startswith(HF_HUB) else tag.get("hf_hub", "").rpartition("/")[0]
     if repository:
         return (
             f"where there is network, run `hf download {repository} --local-dir DIR`, copy DIR here, and set "
             "model.name=local-dir:DIR"
         )
-    return f"where there is network, fetch {tag.get('url')}, copy the file here, and set model.pretrained=FILE"
+    if tag.get("url"):
+        return f"where there is network, fetch {tag['url']}, copy the file here, and set model.pretrained=FILE"
+    return "where there is network, load the model once, and copy the hub's cache (HF_HUB_CACHE) here"
 
 
 @contextlib.contextmanager

@@ -265,3 +265,8 @@ def test_a_tower_that_does_not_tell_its_layers_has_none():
     features, layers = last_layers(lambda pictures: pictures.flatten(1), images)
     assert features.shape == (2, 48)
     assert layers == []
+
+
+def test_for_random_weights_nothing_is_asked_for(monkeypatch):
+    monkeypatch.setattr("mmclf.model.loading.announce", lambda *_: pytest.fail("a download was announced"))
+    assert load_backbone("ViT-S-32-alt", None, 224).identity.name == "ViT-S-32-alt"
