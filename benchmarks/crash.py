@@ -129,8 +129,9 @@ class Judge:
         return next(run for run in found if run.data.tags.get("role", "parent") == "parent")
 
     def below(self, run: Run) -> list[Run]:
-        """Its children."""
-        return list(self.client.search_runs(["0"], f"tags.mlflow.parentRunId = '{run.info.run_id}'", max_results=1000))
+        """Its children, but for a packing that was killed before there was a version: another run does it then."""
+        found = self.client.search_runs(["0"], f"tags.mlflow.parentRunId = '{run.info.run_id}'", max_results=1000)
+        return [each for each in found if (each.info.status, each.data.tags.get("stage")) != ("KILLED", "register")]
 
     def differences(self, run: Run, other: Run) -> list[str]:
         """What of a stage's run isn't as in an undisturbed one."""
