@@ -211,7 +211,6 @@ class Encoder:
         features = [self._allocate(len(views), width) for _ in flips]
         is_there = np.zeros((len(views), len(flips)), dtype=bool)
         if self._image_store is not None and self._layer_store is not None:
-            is_there[:] = True
             for flip, (of_flip, out) in enumerate(zip(keys, features, strict=True)):
                 images, of_layers = self.parted(out)
                 is_there[:, flip] = self._image_store.get(of_flip, images)

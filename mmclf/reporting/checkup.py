@@ -13,6 +13,7 @@ from .checkup_labels import labels
 from .checkup_pictures import pictures
 from .checkup_texts import texts
 from .drawing import ACCENT, DARK, Plot, shorten_label
+from .report import put_together
 from .section import Column, Section, Table, render
 
 if TYPE_CHECKING:
@@ -57,19 +58,8 @@ def make_checkup(found: Examination, title: str, facts: Sequence[tuple[str, str]
         sections.append(drift(found))
     files = {FIGURES: (json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")}
     files[GROUPS] = found.groups_csv().encode("utf-8", "replace")
-    for section in sections:
-        files |= {f"{name}.png": plot.png for name, plot in section.plots.items()}
-        files |= {f"{name}.csv": table.csv() for name, table in section.tables.items()}
-    html = render(
-        "page.html.j2",
-        title=title,
-        facts=facts,
-        sections=sections,
-        summary=[section.summary for section in sections if section.summary],
-        files=sorted(files),
-        folder="",
-    )
-    return CheckupPage(str(html), files)
+    page = put_together(title, facts, sections, folder="", files=files)
+    return CheckupPage(page.html, page.files)
 
 
 def findings(found: Examination) -> Section:

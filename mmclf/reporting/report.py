@@ -1,6 +1,6 @@
 """The whole report: sections, page, files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,15 +51,24 @@ def make_report(evidence: Evidence) -> Report:
     return put_together(evidence.title, evidence.facts, sections)
 
 
-def put_together(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> Report:
+def put_together(
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    sections: Sequence[Section],
+    *,
+    folder: str = FOLDER,
+    files: Mapping[str, bytes] | None = None,
+) -> Report:
     """A page of sections.
 
     Args:
         title: its heading.
         facts: name and value of what it is about.
         sections: in their order.
+        folder: where its files lie, from the page; "" for beside it.
+        files: more of them, by name.
     """
-    files: dict[str, bytes] = {}
+    files = dict(files or {})
     for section in sections:
         files |= {f"{name}.png": plot.png for name, plot in section.plots.items()}
         files |= {f"{name}.csv": table.csv() for name, table in section.tables.items()}
@@ -70,6 +79,6 @@ def put_together(title: str, facts: Sequence[tuple[str, str]], sections: Sequenc
         sections=sections,
         summary=[section.summary for section in sections if section.summary],
         files=sorted(files),
-        folder=FOLDER,
+        folder=folder,
     )
     return Report(str(html), files)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..config import ConfigLike, Overrides, check_changes
 from ..errors import TableError
-from ..records.vocabulary import Metric, Tag
+from ..records.vocabulary import Metric
 from ..runtime.progress import clock, say
 from .results import Result
 
@@ -56,7 +56,7 @@ def evaluate(
     from ..records.naming import with_result
     from ..records.sources import Use, find_sources
     from .judging import Judge
-    from .scorer import score_with
+    from .scorer import score_with, tags_of
 
     sources = find_sources(runs.connect(), model, Use(fold, config, overrides))
     data, meta = sources[0].config.data, sources[0].mixture.meta
@@ -80,15 +80,7 @@ def evaluate(
         say(f"evaluate: {source}")
     judge = Judge(catalog, given, sources, groups, unlabelled)
     scorer = score_with(sources, catalog.rows)
-    tags = {
-        Tag.SOURCE_RUN: ",".join(source.run_id for source in sources),
-        Tag.MODEL: model or sources[0].label,
-        Tag.FOLDS: ",".join(map(str, sorted({fold for source in sources for fold in source.folds}))),
-        Tag.SCORED_BY: "; ".join(map(str, sources)),
-        Tag.IMG_SIZE: ",".join(map(str, scorer.img_sizes)),
-        Tag.PRECISION: scorer.precision.name,
-        Tag.DEVICE: scorer.device.type,
-    }
+    tags = tags_of(sources, model, scorer)
     name = f"evaluate {Path(catalog.name).name}"
     labelled = replace(catalog, labels=given)
     with tracking.record_scores("evaluate", name, tags, labelled, context="evaluation") as record:

@@ -88,7 +88,7 @@ def _infer(
     from ..records.sources import find_sources
     from ..runtime.speed import peak_memory
     from .next_steps import say_end
-    from .scorer import score_with
+    from .scorer import score_with, tags_of
     from .tables import read_rows, say_unreadable
 
     sources = find_sources(runs.connect(), model, use)
@@ -101,15 +101,7 @@ def _infer(
     judge = _judge(opened, catalog, sources)
     scorer = score_with(sources, catalog.rows)
     _announce(agenda, scorer, len(catalog))
-    tags = {
-        Tag.SOURCE_RUN: ",".join(source.run_id for source in sources),
-        Tag.MODEL: model or sources[0].label,
-        Tag.FOLDS: ",".join(map(str, sorted({fold for source in sources for fold in source.folds}))),
-        Tag.SCORED_BY: "; ".join(map(str, sources)),
-        Tag.IMG_SIZE: ",".join(map(str, scorer.img_sizes)),
-        Tag.PRECISION: scorer.precision.name,
-        Tag.DEVICE: scorer.device.type,
-    }
+    tags = tags_of(sources, model, scorer)
     rows = len(catalog)
     size = 4 * rows * len(scorer.classes)
     warn_if_short({"the probabilities": (Path(tempfile.gettempdir()), size), "their copy": (Path(out or "."), size)})

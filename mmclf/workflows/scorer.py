@@ -10,6 +10,7 @@ from ..data.rows import Rows
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint, CheckpointMeta
 from ..records.sources import Source
+from ..records.vocabulary import Tag
 from ..runtime.device import Precision, allow_tf32, pick_device, pick_precision
 from ..runtime.progress import say
 from ..scoring.fold_models import FoldModels, Member
@@ -77,6 +78,25 @@ def score_with(sources: Sequence[Source], rows: Rows) -> Scorer:
     sizes = list(dict.fromkeys(member.img_size for member in members))
     scoring = Scoring(rows, models, config.data, config.infer)
     return Scorer(scoring, models.classes, sources[0].checkpoints[0].meta, sizes, device, precision, len(models.passes))
+
+
+def tags_of(sources: Sequence[Source], model: str, scorer: Scorer) -> dict[Tag, str]:
+    """Of a run that scores: what scored, and how.
+
+    Args:
+        sources: that score together.
+        model: as it was asked for; "" for the champion.
+        scorer: of them.
+    """
+    return {
+        Tag.SOURCE_RUN: ",".join(source.run_id for source in sources),
+        Tag.MODEL: model or sources[0].label,
+        Tag.FOLDS: ",".join(map(str, sorted({fold for source in sources for fold in source.folds}))),
+        Tag.SCORED_BY: "; ".join(map(str, sources)),
+        Tag.IMG_SIZE: ",".join(map(str, scorer.img_sizes)),
+        Tag.PRECISION: scorer.precision.name,
+        Tag.DEVICE: scorer.device.type,
+    }
 
 
 def _cache_for(rows: Rows, members: Sequence[Member]) -> Cache:
