@@ -27,6 +27,8 @@ GIB = 2**30
 # the folder is measured again after this share of the limit was added, since other processes add to it too
 RESCAN_SHARE = 1 / 64
 ABANDONED = 24 * 3600  # seconds after which a draft has no writer any more
+# bytes of the disk that are left to others
+RESERVE = 2 * GIB
 DESCRIPTION = "space.json"
 FEATURES, BACKBONES, UNFINISHED = "features", "backbones", "unfinished"
 
@@ -138,11 +140,11 @@ class Cache:
         return room if room < size else min(room, max(step, size))
 
     def _disk_room(self) -> float:
-        """Bytes that leave a twentieth of the disk free."""
+        """Bytes that leave RESERVE of the disk free, or a twentieth of a small one."""
         folder = next((p for p in (self.root, *self.root.parents) if p.exists()), self.root)
         with contextlib.suppress(OSError):
             disk = shutil.disk_usage(folder)
-            return disk.free - disk.total / 20
+            return disk.free - min(disk.total / 20, RESERVE)
         return float(self.limit)
 
 

@@ -6,6 +6,7 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -141,10 +142,10 @@ def test_a_failed_write_is_said_once(tmp_path, capsys):
     assert capsys.readouterr().err.count("No space left on device") == 1
 
 
-def test_a_nearly_full_disk_is_left_alone(tmp_path, monkeypatch):
-    import shutil
-
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=usage.total // 20 + 100))
-    cache = Cache(tmp_path, GIB)
-    assert not cache.has_room(1000)
+@pytest.mark.parametrize(
+    ("total", "free", "has_room"),
+    [(1000 * GIB, 3 * GIB, True), (1000 * GIB, 2 * GIB, False), (10 * GIB, GIB, True), (10 * GIB, GIB // 2, False)],
+)
+def test_a_little_of_the_disk_is_left_to_others(tmp_path, monkeypatch, total, free, has_room):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(total=total, free=free))
+    assert Cache(tmp_path / "cache", GIB).has_room(1000) is has_room
