@@ -124,8 +124,7 @@ class StageRecord:
         before = next((run for run in self.before if run.data.tags.get(Tag.FOLD) == str(number)), None)
         tags = self.tags | {Tag.ROLE: "fold", Tag.FOLD: str(number)}
         name = fold_name(self.stage, self.config, f"fold {number}")
-        with active_run(name, before, nested=True) as active:
-            set_tags(tags | {Tag.RUN_NAME: name})
+        with active_run(name, tags, before, nested=True) as active:
             log_config(self.config)
             record = FoldRecord(active.info.run_id, name, number)
             if before is not None:
@@ -138,8 +137,8 @@ class StageRecord:
     def all_rows(self, checkpoint: Path) -> Iterator[None]:
         """A child run, as `fold`, for the model of all rows, whose checkpoint is stored when the block ends well."""
         before = next((run for run in self.before if run.data.tags[Tag.ROLE] == ALL_ROWS), None)
-        with active_run(fold_name(self.stage, self.config, "all rows"), before, nested=True) as active:
-            set_tags(self.tags | {Tag.ROLE: ALL_ROWS})
+        name, tags = fold_name(self.stage, self.config, "all rows"), self.tags | {Tag.ROLE: ALL_ROWS}
+        with active_run(name, tags, before, nested=True) as active:
             log_config(self.config)
             yield
             mlflow.log_artifacts(str(checkpoint), Artifact.CHECKPOINT, run_id=active.info.run_id)
@@ -288,14 +287,14 @@ def record_stage(
         Tag.GIT_DIRTY: git_dirty(),
     }
     extra = dict(extra or {})
-    of_parent = {tag: extra.pop(tag) for tag in (Tag.WORK, Tag.WORK_PARTS) if tag in extra}
+    of_parent: dict[Tag, str] = {tag: extra.pop(tag) for tag in (Tag.WORK, Tag.WORK_PARTS) if tag in extra}
     tags |= extra
     _check_resumed(tags)
     name = stage_name(stage, config, tags[Tag.BACKBONE])
-    with start_run(name, goes_on) as active:
-        set_tags(tags | of_parent | {Tag.ROLE: "parent", Tag.IMAGES: str(catalog.image_root.resolve())})
-        if catalog.table_path is not None:
-            set_tags({Tag.CSV: str(catalog.table_path.resolve())})
+    of_parent |= {Tag.ROLE: "parent", Tag.IMAGES: str(catalog.image_root.resolve())}
+    if catalog.table_path is not None:
+        of_parent[Tag.CSV] = str(catalog.table_path.resolve())
+    with start_run(name, tags | of_parent, goes_on) as active:
         log_config(config)
         mlflow.log_text(config.to_yaml(), Artifact.CONFIG)
         log_dataset(catalog, "training")

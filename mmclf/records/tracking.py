@@ -82,8 +82,7 @@ def record_scores(
         context: what the dataset is for.
         goes_on: a run that was interrupted; None for that of the environment, or a new one.
     """
-    with start_run(name, goes_on) as active:
-        set_tags({Tag.STAGE: stage, Tag.GIT_DIRTY: git_dirty()} | dict(tags))
+    with start_run(name, {Tag.STAGE: stage, Tag.GIT_DIRTY: git_dirty()} | dict(tags), goes_on) as active:
         if catalog is not None:
             set_tags({Tag.FINGERPRINT: catalog.digest()})
             log_dataset(catalog, context)
@@ -138,8 +137,7 @@ def record_several(stage: str, name: str, tags: Mapping[Tag, str], goes_on: Run 
         tags: of the run.
         goes_on: see `record_scores`.
     """
-    with start_run(name, goes_on) as active:
-        set_tags({Tag.STAGE: stage, Tag.GIT_DIRTY: git_dirty()} | dict(tags))
+    with start_run(name, {Tag.STAGE: stage, Tag.GIT_DIRTY: git_dirty()} | dict(tags), goes_on) as active:
         _holders.append(active.info.run_id)
         try:
             yield active
@@ -157,8 +155,8 @@ def is_part() -> bool:
 
 
 @contextlib.contextmanager
-def start_run(name: str, goes_on: Run | None = None) -> Iterator[Run]:
-    """A run of a job: on its own, or below one of `_holders`."""
+def start_run(name: str, tags: Mapping[Tag, str], goes_on: Run | None) -> Iterator[Run]:
+    """A run of a job: on its own, or below one of `_holders`; see `active_run`."""
     before = mlflow.active_run()
     if before is not None and before.info.run_id not in _holders:
         raise RunError(f"MLflow: run {before.info.run_id} is active here; end it first, by mlflow.end_run()")
@@ -169,8 +167,7 @@ def start_run(name: str, goes_on: Run | None = None) -> Iterator[Run]:
         nest(client, given, goes_on)
     nested = before is not None
     with contextlib.ExitStack() as stack:
-        active = stack.enter_context(active_run(name, goes_on, nested=nested))
-        set_tags({Tag.RUN_NAME: name})  # a run that `mlflow run` made has a random name
+        active = stack.enter_context(active_run(name, tags, goes_on, nested=nested))
         if not nested:
             offer_views(client, active.info.experiment_id)
             stack.enter_context(Heartbeat(active.info.run_id))
@@ -182,13 +179,17 @@ _open: list[str] = []
 
 
 @contextlib.contextmanager
-def active_run(name: str, goes_on: Run | None, *, nested: bool) -> Iterator[Run]:
+def active_run(name: str, tags: Mapping[Tag, str], goes_on: Run | None, *, nested: bool) -> Iterator[Run]:
     """A run while it is recorded: FAILED, or KILLED where the process is asked to end, if left by an exception."""
     run_id = None if goes_on is None else goes_on.info.run_id
     # else eight figures of the machine stand before the first of the model
     machine = not nested and environment.SYSTEM_METRICS.get().lower() in ("true", "1")
-    with mlflow.start_run(run_id, run_name=name, nested=nested, log_system_metrics=machine) as active:
-        set_tags({Tag.PROCESS: str(this_process())})
+    known: dict[Tag, str] = {Tag.PROCESS: str(this_process()), Tag.RUN_NAME: name, **tags}
+    made_with = None
+    if run_id is None:  # a kill leaves no run that nobody can tell the fold of
+        made_with = {str(tag): value for tag, value in known.items()}
+    with mlflow.start_run(run_id, run_name=name, nested=nested, tags=made_with, log_system_metrics=machine) as active:
+        set_tags(known)  # of one that goes on, or that `mlflow run` made, with a random name
         if Tag.ERROR in active.data.tags:  # why it was interrupted
             for tag in (Tag.ERROR, Tag.NOTE):
                 MlflowClient().delete_tag(active.info.run_id, str(tag))

@@ -53,6 +53,18 @@ def test_a_run_that_ended_early_says_so_first(client, error, status, reason):
     assert note.endswith(f"    {reason}")
 
 
+def test_a_run_says_what_it_is_from_the_moment_it_is_made(client, monkeypatch):
+    def killed(tags):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracking, "set_tags", killed)
+    with pytest.raises(KeyboardInterrupt), tracking.active_run("fold 7", {Tag.FOLD: "7"}, None, nested=False):
+        pass
+    [run] = client.search_runs(["0"], f"tags.{Tag.FOLD} = '7'")
+    assert run.info.run_name == "fold 7"
+    assert Tag.PROCESS in run.data.tags
+
+
 def test_a_mistake_of_who_goes_on_with_a_described_run_leaves_its_description(client, monkeypatch):
     with tracking.record_scores("demo", "demo", {}) as made:
         tracking.describe("**top-1 0.9**")
