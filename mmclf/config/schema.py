@@ -34,6 +34,9 @@ Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 # alone, of image and text at once, of the text's words, and of its characters
 KernelName = Literal["image", "layers", "text", "title", "product", "words", "chars"]
 KERNELS: tuple[KernelName, ...] = typing.get_args(KernelName)
+# what of a product is compared with the classes' names
+Side = Literal["picture", "text"]
+SIDES: tuple[Side, ...] = typing.get_args(Side)
 # pictures that are larger in memory count as unreadable; where none is said
 MAX_MEGAPIXELS = 50
 # of a template: where the class's name goes
@@ -123,7 +126,7 @@ class ModelConfig(Section):
     # None: random weights (tests and benchmarks); ignored by open_clip for `local-dir:` and `hf-hub:`
     pretrained: str | None = "openai"
     # mlp: the report's, trained by steps; kernel: solved, on features and on the words and characters of the text;
-    # zero-shot: the classes' names as aligned towers read them
+    # zero-shot: the classes' names as the towers read them
     head: Annotated[Literal["mlp", "kernel", "zero-shot"], Only("stage1", "frozen features")] = "mlp"
     hidden_dim: Annotated[int, Field(ge=1, le=65_536), STEPPED] = 512
     dropout: Annotated[Share, STEPPED] = 0.1
@@ -136,6 +139,11 @@ class ModelConfig(Section):
         Annotated[list[Annotated[str, AfterValidator(_check_template)]], Field(min_length=1, max_length=1000)],
         OfHead("zero-shot"),
     ] = ["a photo of a {}", "a product photo of {}", "{}"]
+    # what of a product a zero-shot head compares with the classes' names; [text] needs no towers trained on pairs
+    sides: Annotated[
+        Annotated[list[Side], Field(min_length=1, max_length=len(SIDES))],
+        OfHead("zero-shot"),
+    ] = list(SIDES)
     clip_trainable: bool
 
 

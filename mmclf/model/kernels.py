@@ -108,6 +108,12 @@ class Prepared:
         found = cls(inputs, tuple(name for name in TERMS if name in kernels))
         return replace(found, counted=found.counts) if len(inputs) <= COUNTED_ROWS else found
 
+    def of_kernels(self, kernels: Sequence[str]) -> "Prepared":
+        """The rows with the terms of these kernels alone."""
+        names = tuple(name for name in self.terms if name in kernels)
+        counted = None if self.counted is None else {name: self.counted[name] for name in names}
+        return Prepared(self.inputs, names, counted)
+
     @cached_property
     def counts(self) -> dict[str, csr_array]:
         """By name of TERMS, float32 (n, BUCKETS)."""
@@ -166,7 +172,7 @@ def compare_by(rows: Prepared, scaling: Scaling) -> Compared:
         # torch's own memory: where numpy's happens to lie decides how a product of matrices is rounded
         vectors[name] = torch.tensor(np.where(there[:, None], centred / np.maximum(lengths, 1e-9), np.float32(0)))
     terms = {name: scaling.frequencies[name].apply(counts) for name, counts in rows.counts.items()}
-    return Compared(vectors, terms, _has(rows.inputs))
+    return Compared(vectors, terms, has_of(rows.inputs))
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,7 @@ class Comparable:
     @cached_property
     def has(self) -> np.ndarray:
         """See `Compared.has`."""
-        found: np.ndarray = _has(self.table.inputs)[self.positions]
+        found: np.ndarray = has_of(self.table.inputs)[self.positions]
         return found
 
     def take(self, rows: np.ndarray) -> "Comparable":
@@ -290,5 +296,6 @@ def _features(inputs: HeadInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
     }[name]()
 
 
-def _has(inputs: HeadInputs) -> np.ndarray:
+def has_of(inputs: HeadInputs) -> np.ndarray:
+    """Bool (n, 3): whether a row has a picture, a text, a title."""
     return np.stack([inputs.has_picture, inputs.has_text, inputs.has_title], axis=1)

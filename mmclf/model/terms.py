@@ -13,8 +13,8 @@ from scipy.sparse import csr_array
 Kind = Literal["words", "chars"]
 # with a million buckets, one term in some hundred of a table of thousands of rows shares its own with another
 BUCKETS = 2**20
-# words and pairs of words; two to five characters within a word
-ANALYZERS: dict[str, tuple[str, tuple[int, int]]] = {"words": ("word", (1, 2)), "chars": ("char_wb", (2, 5))}
+# words and pairs of words; one to five characters within a word: one is a word in Chinese, and half of one in Japanese
+ANALYZERS: dict[str, tuple[str, tuple[int, int]]] = {"words": ("word", (1, 2)), "chars": ("char_wb", (1, 5))}
 
 
 def count_terms(texts: Sequence[str], kind: Kind) -> csr_array:

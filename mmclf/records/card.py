@@ -150,7 +150,8 @@ def _training(config: Config) -> str:
         return f"a head that is solved, on the kernels {', '.join(config.model.kernels)}"
     if config.model.head == "zero-shot":
         templates = ", ".join(f'"{template}"' for template in config.model.templates)
-        return f"of the classes' names alone, in {templates}; how much a picture and a text count was fitted"
+        counts = "a text counts" if config.model.sides == ["text"] else "a picture and a text count"
+        return f"of the classes' names alone, in {templates}; how much {counts} was fitted"
     return (
         f"at most {config.train.epochs} epochs, batch {config.train.batch_size}, learning rates {_rates(config)}, "
         f"weight decay {config.train.weight_decay:g}"

@@ -21,6 +21,7 @@ from ..model.kernels import (
     Comparable,
     KernelParameters,
     Prepared,
+    has_of,
     learn_scaling,
     pattern_of,
     similarities,
@@ -100,12 +101,6 @@ def fit_kernel_head(
     """
     if not table.inputs.layers.shape[1]:  # a tower that doesn't tell them
         kernels = [name for name in kernels if name != "layers"]
-    scaling = learn_scaling(table, chosen, kernels)
-    rows = Comparable(table, scaling, chosen)
-    counts = np.bincount(targets, minlength=classes)
-    log_prior = torch.from_numpy(np.log(np.maximum(counts, 0.5) / len(targets)))
-    numbers = np.unique(groups, return_inverse=True)[1] if groups is not None else np.arange(len(targets))
-    whole = Problem(rows, targets, numbers, log_prior)
     rng = np.random.default_rng(derive_seed(seed, "kernel head"))
     support = np.arange(len(targets))
     most = most_exact_rows()
@@ -113,19 +108,27 @@ def fit_kernel_head(
         # where memory is short, it has no room for more landmarks either
         count = LANDMARKS if most == EXACT_ROWS else min(LANDMARKS, most)
         support = np.sort(rng.choice(len(targets), count, replace=False))
-    parts = {
-        name: names for name, names in _parts(kernels, rows.has).items() if usable_by(rows.has[support], names).any()
-    }
+    has = has_of(table.inputs)[chosen]
+    parts = {name: names for name, names in _parts(kernels, has).items() if usable_by(has[support], names).any()}
     if not parts:
         raise TrainingError(
             f"model.kernels: {', '.join(kernels)} compare nothing here: no training row has a picture or text for them"
         )
+    # nothing is learned of what no solution compares: of rows that are scored later it isn't even read
+    kernels = [name for name in KERNELS if any(name in names for names in parts.values())]
+    table = table.of_kernels(kernels)
+    scaling = learn_scaling(table, chosen, kernels)
+    rows = Comparable(table, scaling, chosen)
+    counts = np.bincount(targets, minlength=classes)
+    log_prior = torch.from_numpy(np.log(np.maximum(counts, 0.5) / len(targets)))
+    numbers = np.unique(groups, return_inverse=True)[1] if groups is not None else np.arange(len(targets))
+    whole = Problem(rows, targets, numbers, log_prior)
     learned = {name: _learn(whole, names, rng) for name, names in parts.items()}
     supported = rows.take(support).compared()
     solve = solve_exactly if len(support) == len(targets) else solve_on_landmarks
     solved = {name: _link(whole, raw) for name, raw in solve(whole, support, supported, learned, rng).items()}
     solutions = {name: each.solution for name, each in solved.items()}
-    routes = {pattern: _route(pattern, solved, rows.has) for pattern in PATTERNS}
+    routes = {pattern: _route(pattern, solved, has) for pattern in PATTERNS}
     head = KernelHead(scaling, supported, log_prior.float(), solutions, {k: v for k, v in routes.items() if v})
     first = next(iter(solved.values()))
     return FittedHead(head, -float(first.log_likelihood.mean()))

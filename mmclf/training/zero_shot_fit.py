@@ -5,14 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..config import Config
+from ..config import SIDES, Config
 from ..data.catalog import Catalog
 from ..data.rows import Rows
+from ..errors import AlignmentError
 from ..evaluation.metrics import is_in_top_k, log_loss
 from ..model.alignment import Alignment, check_aligned, check_pretrained, check_widths, measure, unit
 from ..model.identity import BackboneIdentity
 from ..model.kernel_head import PATTERNS
-from ..model.zero_shot import ZeroShotHead, class_vectors, cosines_of, has_of, prompts_of
+from ..model.zero_shot import FEATURES, ZeroShotHead, class_vectors, cosines_of, has_of, prompts_of
 from ..runtime.seeds import derive_seed
 from .feature_loader import TableFeatures
 
@@ -39,13 +40,13 @@ class PlainFigures:
     Attributes:
         top1, top3: by the pictures, of the rows that have one.
         text_top1: by the texts, of the rows that have one.
-        alignment: of the towers.
+        alignment: of the towers; None where pictures aren't compared.
     """
 
     top1: float
     top3: float
     text_top1: float
-    alignment: Alignment
+    alignment: Alignment | None
 
 
 class ZeroShotSolver:
@@ -65,19 +66,25 @@ class ZeroShotSolver:
             backbone: that they come from.
 
         Raises:
-            AlignmentError: the towers aren't aligned.
+            AlignmentError: the towers aren't aligned, and pictures are to be compared; or no row has what is.
         """
         check_pretrained(config.model)
-        check_widths(backbone)
-        self.inputs = features.head_inputs(["image", "text"])
+        self._sides = config.model.sides
+        if "picture" in self._sides:
+            check_widths(backbone)
+        self.inputs = features.head_inputs([FEATURES[side] for side in self._sides])
+        if self._sides == ["text"] and not self.inputs.has_text.any():
+            raise AlignmentError("model.sides: [text] compares texts with the classes' names, and no row has one")
         names = [catalog.class_names.get(label, label) for label in catalog.classes]
         prompts = prompts_of(names, config.model.templates)
         rows = Rows(prompts, prompts, [()] * len(prompts), {})
         self._classes = class_vectors(features.encoder.texts(rows), len(config.model.templates))
         self._targets = catalog.targets(catalog.classes)
         self._seed = config.train.seed
-        alignment = self._measure(self._draw(np.arange(len(self.inputs))))
-        check_aligned(alignment, backbone.name)
+        alignment = None
+        if "picture" in self._sides:
+            alignment = self._measure(self._draw(np.arange(len(self.inputs))))
+            check_aligned(alignment, backbone.name)
         self.plain = self._plain(alignment)
 
     def fit(self, rows: np.ndarray) -> FittedZeroShot:
@@ -86,15 +93,17 @@ class ZeroShotSolver:
         log_prior = torch.from_numpy(np.log(np.maximum(counts, 0.5) / len(rows))).float()
         drawn = self._draw(rows)
         inputs, targets = self.inputs.take(drawn), self._targets[drawn]
-        cosines, has = np.stack(cosines_of(inputs, self._classes)), has_of(inputs)
+        cosines, has = np.stack(cosines_of(inputs, self._classes, self._sides)), has_of(inputs)
         scales: dict[str, torch.Tensor] = {}
+        compared = np.array([side in self._sides for side in SIDES])
         for pattern, sides in PATTERNS.items():
-            usable = has[:, np.array(sides)].all(axis=1)
-            if usable.any():
-                scales[pattern] = torch.from_numpy(fit_scales(cosines[:, usable], targets[usable], np.array(sides)))
+            used = compared & sides
+            usable = has[:, used].all(axis=1)
+            if used.any() and usable.any():
+                scales[pattern] = torch.from_numpy(fit_scales(cosines[:, usable], targets[usable], used))
         if scales and "both" not in scales:
             scales["both"] = next(iter(scales.values()))
-        head = ZeroShotHead(torch.from_numpy(self._classes), scales, log_prior)
+        head = ZeroShotHead(torch.from_numpy(self._classes), self._sides, scales, log_prior)
         return FittedZeroShot(head, log_loss(head.probabilities(inputs).numpy(), targets))
 
     def _draw(self, rows: np.ndarray) -> np.ndarray:
@@ -110,11 +119,11 @@ class ZeroShotSolver:
         images, texts, named = unit(inputs.images), unit(inputs.texts), self._classes[self._targets[rows]]
         return Alignment(measure(images[with_text], texts[with_text]), measure(images[pictures], named[pictures]))
 
-    def _plain(self, alignment: Alignment) -> PlainFigures:
+    def _plain(self, alignment: Alignment | None) -> PlainFigures:
         hits = np.zeros((3, 2))  # of a picture's first and first three, of a text's first: right ones, and all
         for start in range(0, len(self.inputs), FIT_ROWS):
             inputs, targets = self.inputs.slice(start, start + FIT_ROWS), self._targets[start : start + FIT_ROWS]
-            by_picture, by_text = cosines_of(inputs, self._classes)
+            by_picture, by_text = cosines_of(inputs, self._classes, self._sides)
             asked = (
                 (by_picture, inputs.has_picture, 1),
                 (by_picture, inputs.has_picture, 3),

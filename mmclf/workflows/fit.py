@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Overrides, resolve_config
-from ..errors import AlignmentError, RunError
+from ..errors import RunError
 from ..records.vocabulary import DEFAULT_NAME, Artifact, Metric, Tag, show_backbone
 from ..runtime import progress
 from ..runtime.progress import aligned, clock, current, say
@@ -22,27 +22,11 @@ if TYPE_CHECKING:
     from ..data.folds import Split
     from ..data.table import TableLike
     from ..records.resuming import Found
-    from .frozen import Frozen
+    from .members import Member
     from .plan import Step
-    from .results import StageRun
 
 MEMBERS = [*HEADER, "time"]
 CONCLUSION = "conclusion of fit"
-
-
-@dataclass(frozen=True)
-class Member:
-    """A finished step.
-
-    Attributes:
-        step: what was planned.
-        run: of the stage.
-        seconds: that it took.
-    """
-
-    step: "Step"
-    run: "StageRun"
-    seconds: float
 
 
 def fit(
@@ -112,17 +96,17 @@ def _fit(table: "TableLike", images: str | Path, options: Asked, start: float) -
     from ..records.card import markdown_table
     from ..records.resuming import work_on
     from .frozen import open_frozen
+    from .members import step_kind, train_members
     from .next_steps import say_end
     from .outlook import PLAN, choose_steps, lay_out, look, prepare, say_backbone
 
     given, classes_csv, budget, name = options.given, options.classes_csv, options.budget, options.name
-    force, resume = options.force, options.resume
     machine, split, config, changes, why = look(table, images, given)
     runs.connect()
-    asked = {"options": json.dumps([given, classes_csv, budget, name, force], sort_keys=True, default=str)}
+    asked = {"options": json.dumps([given, classes_csv, budget, name, options.force], sort_keys=True, default=str)}
     asked["machine"] = machine.device
     work = work_on("fit", config, split.catalog, split, **asked)
-    found = tracking.find_stage(work, resume=resume)
+    found = tracking.find_stage(work, resume=options.resume)
     preparation = prepare(config, split.catalog, will_fine_tune=budget is not None or machine.device == "cuda")
     config = preparation.config
     shared = changes | {"data.max_len": config.data.max_len, "data.multi_image_mode": config.data.multi_image_mode}
@@ -154,10 +138,15 @@ def _fit(table: "TableLike", images: str | Path, options: Asked, start: float) -
         of_mlp = resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared)
         has_kernel = any(step.name == plan.KERNEL_HEAD and step.is_taken for step in steps)
         frozen = open_frozen("fit", of_mlp, split, preparation.backbone, layers=has_kernel)
-        members = _train(steps, shared, frozen, split, table, images, None if budget is None else start + budget)
+        ends = None if budget is None else start + budget
+        members = train_members(steps, shared, frozen, split, table, images, ends)
         with progress.step(CONCLUSION, 1, "fusion, report and registration"):
             registration, details, found_report = _conclude(
-                members, name, split.catalog if options.report else None, must_fuse=classes_csv is not None, force=force
+                members,
+                name,
+                split.catalog if options.report else None,
+                must_fuse=classes_csv is not None,
+                force=options.force,
             )
         commands = _describe(registration, _name(split), found_report, [*details, "", *markdown_table(PLAN, rows)])
         figures: dict[str, float] = {
@@ -214,77 +203,8 @@ def _planned(found: "Found | None") -> "list[Step] | None":
         return None
 
 
-def _train(
-    steps: list["Step"],
-    shared: dict[str, Any],
-    frozen: "Frozen",
-    split: "Split",
-    table: "TableLike",
-    images: str | Path,
-    ends: float | None,
-) -> list[Member]:
-    """Take the steps; one that no longer fits the budget is left out after all.
-
-    Args:
-        steps: in their order.
-        shared: changes to all of them.
-        frozen: the features of the table.
-        split: the catalogue and its folds.
-        table: that it was read from.
-        images: the folder.
-        ends: when the budget does, on the monotonic clock; None without one.
-    """
-    from .stage1 import train_heads
-    from .stage2 import stage2
-    from .tables import read_split
-
-    found: list[Member] = []
-    agenda = current()
-    for step in steps:
-        start = time.monotonic()
-        agenda.drop((step.name,))  # what it consists of is planned now
-        if not step.is_taken:
-            continue
-        if step.name == plan.FINE_TUNING:
-            if ends is not None and start + step.seconds + plan.OVERHEAD > ends:
-                say(f"fit: {step.name} is left out: about {clock(step.seconds)}, and the budget ends before")
-                continue
-            say(f"fit: {step.name}, {step.config}")
-            of_heads = next(each.run for each in found if each.step.name == plan.MLP_HEAD)
-            with agenda.within(step.name):
-                run = stage2(
-                    table,
-                    images=images,
-                    config=step.config,
-                    overrides=shared | step.changes,
-                    stage1_run=of_heads.run_id,
-                    report=False,
-                )
-        else:
-            say(f"fit: {step.name}, {step.config}")
-            config = resolve_config(step.config, shared | step.changes)
-            rows = read_split(table, images, config, quiet=True) if plan.CLASSES_CSV in step.changes else split
-            try:
-                with agenda.within(step.name):
-                    run = train_heads(config, rows, rows.numbers, terse=True, frozen=frozen, report=False)
-            except AlignmentError as error:
-                if plan.CLASSES_CSV in step.changes:
-                    raise
-                say(f"fit: the {step.name} is left out: {str(error).partition(';')[0]}")  # what to do is for who asked
-                continue
-        # that of a run that was finished before a kill is on record
-        found.append(Member(step, run, max(time.monotonic() - start, run.figures["seconds"])))
-        agenda.measure(step_kind(step, len(split.catalog)), time.monotonic() - start)
-    return found
-
-
-def step_kind(step: "Step", rows: int) -> str:
-    """What the same step on tables of about so many rows has its time in common with, as a phrase."""
-    return f"{step.name} of fit, up to {1 << rows.bit_length():,} rows"
-
-
 def _conclude(
-    members: list[Member], name: str, catalog: "Catalog | None", *, must_fuse: bool, force: bool
+    members: "list[Member]", name: str, catalog: "Catalog | None", *, must_fuse: bool, force: bool
 ) -> tuple[Registration, list[str], str]:
     """Fuse and register; returns what was registered, and Markdown: what each member adds, and the way to the report.
 
@@ -327,8 +247,9 @@ def _conclude(
     gain = compare(tables[fusion.run_id], tables[best.run.run_id], TOP1)
     said = f"together against the {best.step.name} alone: {gain}"
     say(f"{aligned(MEMBERS, lines)}\n{said}")
-    others = [] if must_fuse else [each.run.run_id for each in members]
-    registration = register_best([fusion.run_id, *others], name=name, force=force, strict=False)
+    # a member alone is cheaper and a row or two may speak for it by chance, while a fusion's likelihood is the best
+    better = [m for m in ids if not must_fuse and compare(tables[m], tables[fusion.run_id], TOP1).is_better]
+    registration = register_best([fusion.run_id, *better], name=name, force=force, strict=False)
     address = find_report(client, runs[fusion.run_id])
     details = [*markdown_table(MEMBERS, [lines[-1], *lines[:-1]]), "", said]
     return registration, details, f"{report_line(address)} of the fusion" if address else ""

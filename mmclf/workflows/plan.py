@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..config import parse_overrides
+from ..config import BLANK, parse_overrides
 from ..errors import ConfigError
 from ..runtime.progress import clock
 from ..store.cache import GIB
@@ -48,6 +48,8 @@ STEP_SECONDS = 2.5e-3  # of a step of 32 rows of the MLP
 # a fine-tuned row costs as many encoded ones: forward, backward, and a picture that is decoded anew
 FINE_TUNED_ROWS = 4.0
 ZERO_SHOT_SECONDS = 3.0
+# of a zero-shot head on towers that weren't trained on pairs: its text tower knows the names all the same
+TEXTS_ALONE: dict[str, Any] = {"model.sides": ["text"], "model.templates": [BLANK]}
 OVERHEAD = 8.0  # seconds of fusing, comparing and packing
 
 
@@ -99,13 +101,19 @@ def choose_backbone(machine: "Machine", given: Mapping[str, Any]) -> tuple[dict[
 
 
 def zero_shot_step(classes_csv: str | None) -> Step:
-    """The zero-shot head, which is made where the towers are aligned.
+    """The zero-shot head: of pictures and texts where the towers are aligned, else of texts alone.
 
     Args:
         classes_csv: names of the classes, as `data.classes_csv`; None where the labels are the names.
     """
     changes = {} if classes_csv is None else {CLASSES_CSV: classes_csv}
-    return Step(ZERO_SHOT, CONFIGS[ZERO_SHOT], changes, ZERO_SHOT_SECONDS, "where the towers know what words look like")
+    return Step(
+        ZERO_SHOT,
+        CONFIGS[ZERO_SHOT],
+        changes,
+        ZERO_SHOT_SECONDS,
+        "by the classes' names: of pictures where the towers are aligned, else of texts alone",
+    )
 
 
 def kernel_step(rows: int, folds: int, machine: "Machine", most_exact: int) -> Step:

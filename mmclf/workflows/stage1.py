@@ -153,12 +153,14 @@ def _start_of(found: "PlainFigures", split: "Split") -> dict[str, float]:
         Metric.ZERO_SHOT_TOP1: found.top1,
         Metric.ZERO_SHOT_TOP3: found.top3,
         Metric.ZERO_SHOT_TEXT_TOP1: found.text_top1,
-        Metric.ZERO_SHOT_ALIGNMENT: found.alignment.z,
+        Metric.ZERO_SHOT_ALIGNMENT: math.nan if found.alignment is None else found.alignment.z,
     }
     known = {str(name): value for name, value in figures.items() if not math.isnan(value)}
-    texts = f", the texts {found.text_top1:.4f}" if Metric.ZERO_SHOT_TEXT_TOP1 in known else ""
-    say(f"stage1: by the classes' names, nothing fitted, the pictures reach top-1 {found.top1:.4f}{texts}")
-    if not found.alignment.names_tell:
+    sides = {Metric.ZERO_SHOT_TOP1: "the pictures reach top-1", Metric.ZERO_SHOT_TEXT_TOP1: "the texts reach top-1"}
+    reached = " and ".join(f"{said} {known[name]:.4f}" for name, said in sides.items() if name in known)
+    if reached:
+        say(f"stage1: by the classes' names, nothing fitted, {reached}")
+    if found.alignment is not None and not found.alignment.names_tell:
         say("warning: the classes' names say next to nothing of the pictures; give better ones by data.classes_csv")
     added = split.catalog.classes_without_rows
     if len(added) == 1:

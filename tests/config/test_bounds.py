@@ -39,6 +39,7 @@ def test_a_number_has_an_upper_bound_that_is_named(key):
         ("data.text_cols", "title", 100),
         ("model.kernels", "image", 7),
         ("model.templates", "a {}", 1000),
+        ("model.sides", "text", 2),
         ("infer.img_sizes", 224, 16),
     ],
 )

@@ -62,8 +62,9 @@ def test_an_estimate_trains_and_records_nothing(project, shared):
 def test_it_ends_with_a_registered_champion(project, fitted):
     figures, said = fitted
     assert figures["model"] == "models:/mmclf/1"
-    assert (figures["verdict"], figures["members"]) == ("champion", 2)
+    assert (figures["verdict"], figures["members"]) == ("champion", 3)
     best = project.client.get_run(figures["run_id"])
+    assert best.data.tags["stage"] == "fusion"
     assert best.data.metrics["cv/top1_mean"] == pytest.approx(figures["value"], abs=1e-4)
     assert "next: mlflow run . -e infer" in said
 
@@ -118,7 +119,7 @@ def test_it_says_what_each_member_reached_and_what_the_fusion_adds(fitted):
 def test_the_stages_are_runs_below_its_own(fitted, runs):
     (parent,) = [run for run in runs if run.data.tags.get("stage") == "fit"]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert [run.data.tags["stage"] for run in children] == ["stage1", "stage1", "fusion", "register"]
+    assert [run.data.tags["stage"] for run in children] == ["stage1", "stage1", "stage1", "fusion", "register"]
     assert all(run.info.status == "FINISHED" for run in runs)
     note = parent.data.tags["mlflow.note.content"]
     assert "**models:/mmclf/1**" in note
@@ -126,7 +127,8 @@ def test_the_stages_are_runs_below_its_own(fitted, runs):
     assert parent.data.metrics["seconds"] > 0
     assert parent.data.metrics["estimated_seconds"] > 0
     heads = {run.data.params["cfg/model.head"]: run for run in children if run.data.tags["stage"] == "stage1"}
-    assert set(heads) == {"kernel", "mlp"}
+    assert set(heads) == {"zero-shot", "kernel", "mlp"}
+    assert heads["zero-shot"].data.params["cfg/model.sides"] == "['text']"  # its towers weren't trained on pairs
     assert heads["mlp"].data.params["cfg/train.batch_size"] == "32"
     assert {run.data.params["cfg/data.multi_image_mode"] for run in heads.values()} == {"mean_pool"}
 
@@ -169,7 +171,7 @@ def test_a_budget_with_room_fine_tunes_too(project, shared):
     """From Python, from a data frame."""
     frame = pd.read_csv(project.shop.train_csv, dtype=str, keep_default_na=False)
     found = mmclf.fit(frame, images=project.shop.images, overrides=shared, budget=7200, name="tuned")
-    assert found.figures["members"] == 3
+    assert found.figures["members"] == 4
     assert found.model == "models:/tuned/1"
 
 
@@ -180,7 +182,7 @@ def test_a_budget_is_kept(project, shared, monkeypatch, when):
         monkeypatch.setattr(plan, "fine_tuning_step", lambda *_: plan.Step(plan.FINE_TUNING, "x.yaml", {}, 1e6, "why"))
     budget = "90s" if when == "begun" else "1s"
     figures, said = call(fit, *project.train, "--overrides", shared, "--budget", budget, "--name", when)
-    assert figures["members"] == 2
+    assert figures["members"] == 3
     assert ("fine-tuning is left out: about" if when == "begun" else "more than the budget leaves") in said
 
 

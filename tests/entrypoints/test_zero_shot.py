@@ -135,6 +135,7 @@ def test_a_class_without_rows_is_found(project, call, client, trained):
     assert set(load_file(served.folder / "weights.safetensors")) == {
         "head.classes",
         "head.log_prior",
+        "head.sides",
         *(f"head.scales.{pattern}" for pattern in ("both", "picture", "text")),
     }
     table, said = infer_table(project, call, run.info.run_id, "names")
@@ -200,6 +201,22 @@ def test_towers_that_are_not_aligned_are_refused(project, call, client, request,
     assert said in found
     assert "or model.head to kernel" in found or clip is None
     assert len(client.search_runs(["0"])) == before
+
+
+def test_towers_that_are_not_aligned_compare_texts_alone(project, call, client, clip_folder, tmp_path):
+    alone = f"model.name=local-dir:{clip_folder} model.sides=[text]"
+    figures, said = call("stage1", *project.train, *project.config("names"), "--overrides", alone)
+    metrics = client.get_run(figures["run_id"]).data.metrics
+    assert f"nothing fitted, the texts reach top-1 {metrics['zero_shot/text_top1']:.4f}\n" in said
+    assert not {"zero_shot/alignment", "zero_shot/top1"} & set(metrics)
+    table, _ = infer_table(project, call, figures["run_id"], "texts")
+    assert ADDED in table.classes
+    np.testing.assert_allclose(table.probabilities.sum(axis=1), 1, atol=1e-5)
+    without_texts = tmp_path / "train.csv"
+    pd.read_csv(project.shop.train_csv, dtype=str)[["id", "label"]].to_csv(without_texts, index=False)
+    options = ["--csv", str(without_texts), *project.train[2:], *project.config("names"), "--overrides", alone]
+    found = call("stage1", *options, fails=True)
+    assert "model.sides: [text] compares texts with the classes' names, and no row has one" in found
 
 
 @pytest.mark.parametrize(
@@ -291,11 +308,24 @@ def test_fit_takes_it_in_where_the_towers_are_aligned(project, call):
     assert ADDED in model.classes
 
 
-def test_fit_leaves_it_out_where_they_are_not(project, call, tmp_path):
+def test_fit_compares_texts_alone_where_they_are_not(project, call, tmp_path):
     dual = make_dual(tmp_path / "dual")
     shared = f"model.name=local-dir:{dual} train.folds=2 data.img_size={SIZE} data.max_len=16"
-    figures, said = call("fit", *project.train, "--overrides", shared, "--name", "unaligned")
-    assert figures["members"] == 2
-    assert "fit: the zero-shot head is left out: model.name: " in said
     named = f"{shared} data.classes_csv={project.shop.classes_csv}"
-    assert "zero-shot needs towers" in call("fit", *project.train, "--overrides", named, fails=True)
+    figures, said = call("fit", *project.train, "--overrides", named, "--name", "unaligned")
+    assert figures["members"] == 3
+    assert "fit: model.name: the towers of " in said
+    assert "so it compares texts alone with the classes' names" in said
+    assert ADDED in mmclf.load("models:/unaligned@champion").classes
+
+
+def test_fit_leaves_it_out_where_there_is_nothing_to_compare(project, call, clip_folder, tmp_path):
+    table = tmp_path / "train.csv"
+    pd.read_csv(project.shop.train_csv, dtype=str)[["id", "label"]].to_csv(table, index=False)
+    shared = f"model.name=local-dir:{clip_folder} train.folds=2 data.img_size={SIZE} data.max_len=16"
+    options = ["--csv", str(table), *project.train[2:], "--name", "wordless", "--overrides"]
+    figures, said = call("fit", *options, shared)
+    assert figures["members"] == 2
+    assert "fit: the zero-shot head is left out: model.sides: [text] compares texts with the classes' names" in said
+    named = f"{shared} data.classes_csv={project.shop.classes_csv}"
+    assert "and no row has one" in call("fit", *options, named, fails=True)

@@ -16,13 +16,12 @@ from mmclf.model.zero_shot import ZeroShotHead, class_vectors, prompts_of
 CLASSES, WIDTH = 4, 12
 
 
-def make_head(**scales) -> ZeroShotHead:
+def make_head(sides=("picture", "text"), **scales) -> ZeroShotHead:
     names = unit(np.random.default_rng(0).normal(size=(CLASSES, WIDTH)))
     known = scales or {"both": [20.0, 10.0], "picture": [30.0, 0.0], "text": [0.0, 15.0]}
     shares = torch.tensor([0.4, 0.3, 0.2, 0.1])
-    return ZeroShotHead(
-        torch.from_numpy(names), {k: torch.tensor(v, dtype=torch.float64) for k, v in known.items()}, shares.log()
-    )
+    tensors = {pattern: torch.tensor(each, dtype=torch.float64) for pattern, each in known.items()}
+    return ZeroShotHead(torch.from_numpy(names), sides, tensors, shares.log())
 
 
 def draw_rows(head, rows=40, seed=1):
@@ -72,6 +71,21 @@ def test_it_comes_back_from_its_tensors_to_the_bit():
     rows, _ = draw_rows(head)
     assert torch.equal(again.probabilities(rows), head.probabilities(rows))
     assert again.scales.keys() == head.scales.keys()
+
+
+def test_texts_alone_are_compared_by_towers_that_were_trained_apart():
+    head = make_head(["text"], both=[0.0, 15.0], text=[0.0, 15.0])
+    rows, targets = draw_rows(head)
+    other = replace(rows, images=np.ones((len(rows), WIDTH + 5), np.float32))  # not even as wide as the names
+    found = head.probabilities(other)
+    assert head.reads == ["text"]
+    assert head.widths == {"text": WIDTH}
+    assert (found.argmax(dim=1).numpy() == targets)[rows.has_text].mean() > 0.9
+    np.testing.assert_allclose(found[~rows.has_text], [[0.4, 0.3, 0.2, 0.1]] * int((~rows.has_text).sum()), atol=1e-6)
+    assert torch.equal(head.probabilities(other.without_picture()), found)
+    again = ZeroShotHead.from_tensors(head.tensors())
+    assert again.reads == ["text"]
+    assert torch.equal(again.probabilities(other), found)
 
 
 def test_tensors_that_do_not_fit_are_refused():

@@ -228,3 +228,11 @@ def test_little_memory_means_fewer_landmarks(monkeypatch):
     head = fit(replace(inputs, strings=strings, has_title=has_title), targets).head
     assert len(head.support) == 60
     assert torch.isfinite(head.probabilities(inputs)).all()
+
+
+def test_what_no_training_row_had_is_not_read_of_other_rows_either():
+    inputs, targets = draw_products(40)
+    head = fit(inputs.without_text(), targets).head
+    assert set(head.reads) <= {"image", "layers"}
+    unread = replace(inputs, texts=inputs.texts[:, :0], titles=inputs.titles[:, :0])
+    assert torch.equal(head.probabilities(unread), head.probabilities(inputs.without_text()))
