@@ -27,7 +27,7 @@ def count_operations(name: str, img_size: int, max_len: int) -> Operations | Non
     """What a backbone takes; None where its configuration doesn't tell, as of towers from other libraries.
 
     Args:
-        name: see loading.py.
+        name: see model_names.py.
         img_size: side of the pictures.
         max_len: tokens of a text.
     """

@@ -268,5 +268,5 @@ def test_a_tower_that_does_not_tell_its_layers_has_none():
 
 
 def test_for_random_weights_nothing_is_asked_for(monkeypatch):
-    monkeypatch.setattr("mmclf.model.loading.announce", lambda *_: pytest.fail("a download was announced"))
+    monkeypatch.setattr("mmclf.model.model_names.announce", lambda *_: pytest.fail("a download was announced"))
     assert load_backbone("ViT-S-32-alt", None, 224).identity.name == "ViT-S-32-alt"

@@ -106,7 +106,7 @@ def test_a_text_tower_in_another_folder_is_looked_at_too(hostile, dual, tmp_path
 
 def test_what_is_not_looked_at_is_not_run_either(hostile, tmp_path, capsys, monkeypatch):
     """As in a repository of the hub, whose files come while the model is made."""
-    monkeypatch.setattr("mmclf.model.loading.check_configurations", lambda folder, name: None)
+    monkeypatch.setattr("mmclf.model.model_names.check_configurations", lambda folder, name: None)
     change(hostile, "tokenizer_config.json", own_tokenizer)
     load_backbone(f"local-dir:{hostile}", None, 64)  # with the tokenizer that transformers has for such a model
     change(hostile, "config.json", own_config)

@@ -18,7 +18,7 @@ from mmclf.data.row_batches import Loader, RowDataset
 from mmclf.data.rows import Rows
 from mmclf.data.views import EVAL
 from mmclf.errors import PictureError
-from mmclf.model import frozen_encoder as module
+from mmclf.model import large_matrices
 from mmclf.model.backbone import Backbone
 from mmclf.model.checkpoint import build_head
 from mmclf.model.classifier import Classifier, HeadModel
@@ -321,8 +321,8 @@ def test_unreadable_pictures_are_counted_in_every_run_and_replaced(catalog, tree
 def test_matrices_too_large_for_the_memory_lie_in_a_file(catalog, tree, cache, monkeypatch):
     config = configure(tree, mode="mean_pool")
     expected = [make(catalog, config, cache).images(1), make(catalog, config, cache).texts()]
-    monkeypatch.setattr(module, "MEMORY_SHARE", 0.0)
-    monkeypatch.setattr(module, "GATHER_ROWS", 7)
+    monkeypatch.setattr(large_matrices, "MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(large_matrices, "GATHER_ROWS", 7)
     features = make(catalog, config, cache)
     assert isinstance(features.images(1), np.memmap)
     assert np.array_equal(features.images(1), expected[0])
