@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import Overrides, resolve_config
 from ..errors import RunError
-from ..records.vocabulary import DEFAULT_NAME, Artifact, Metric, Tag, show_backbone
+from ..records.vocabulary import CV, DEFAULT_NAME, Artifact, Metric, Tag, show_backbone
 from ..runtime import progress
 from ..runtime.progress import aligned, clock, current, say
 from . import plan
@@ -135,6 +135,7 @@ def _fit(table: "TableLike", images: str | Path, options: Asked, start: float) -
     with tracking.record_several("fit", _name(split), tags | work.tags(), goes_on) as record:
         if goes_on is None:
             tracking.log_text(plan.to_json(steps), Artifact.PLAN)
+            tracking.log_dataset(split.catalog, "training")
         of_mlp = resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared)
         has_kernel = any(step.name == plan.KERNEL_HEAD and step.is_taken for step in steps)
         frozen = open_frozen("fit", of_mlp, split, preparation.backbone, layers=has_kernel)
@@ -149,11 +150,9 @@ def _fit(table: "TableLike", images: str | Path, options: Asked, start: float) -
                 force=options.force,
             )
         commands = _describe(registration, _name(split), found_report, [*details, "", *markdown_table(PLAN, rows)])
-        figures: dict[str, float] = {
-            Metric.SECONDS: time.monotonic() - start,
-            Metric.ESTIMATE: expected + plan.OVERHEAD,
-            registration.figures["metric"]: registration.figures["value"],
-        }
+        reached = runs.get_run(runs.connect(), registration.run_id).data.metrics
+        figures: dict[str, float] = {name: value for name, value in reached.items() if name.startswith(CV)}
+        figures |= {Metric.SECONDS: time.monotonic() - start, Metric.ESTIMATE: expected + plan.OVERHEAD}
         tracking.log_facts({Tag.VERDICT: registration.figures["verdict"]}, figures)
     say(f"fit: {registration.model} after {clock(time.monotonic() - start)}")
     say_end(record.info.run_id, commands)
@@ -187,7 +186,7 @@ def _describe(registration: Registration, name: str, report: str, details: list[
     headline = f"**{registration.model}**: {figures['verdict']}, {figures['metric']} {figures['value']:.4f}"
     note = compose(headline, commands, details)
     tracking.describe(insert(note, report) if report else note)
-    tracking.rename(named(name, f"version {figures['version']}", figures["verdict"]))
+    tracking.rename(named(name, f"{figures['value']:.3f}", f"version {figures['version']}", figures["verdict"]))
     return commands
 
 

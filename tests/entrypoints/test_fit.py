@@ -126,6 +126,11 @@ def test_the_stages_are_runs_below_its_own(fitted, runs):
     assert "| kernel head&emsp; |" in note
     assert parent.data.metrics["seconds"] > 0
     assert parent.data.metrics["estimated_seconds"] > 0
+    best = next(run for run in runs if run.info.run_id == fitted[0]["run_id"])
+    for figure in ("cv/top1_mean", "cv/top1_std", "cv/top3_mean", "cv/macro_f1"):  # the columns of the table of runs
+        assert parent.data.metrics[figure] == best.data.metrics[figure]
+    assert parent.inputs.dataset_inputs
+    assert f" · {fitted[0]['value']:.3f} · version 1 · champion" in parent.info.run_name
     heads = {run.data.params["cfg/model.head"]: run for run in children if run.data.tags["stage"] == "stage1"}
     assert set(heads) == {"zero-shot", "kernel", "mlp"}
     assert heads["zero-shot"].data.params["cfg/model.sides"] == "['text']"  # its towers weren't trained on pairs
