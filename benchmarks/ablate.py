@@ -36,7 +36,9 @@ from mmclf.runtime.device import pick_device, pick_precision
 from mmclf.store.cache import open_cache
 from mmclf.training.feature_loader import TableFeatures
 from mmclf.training.kernel_fit import fit_kernel_head
+from mmclf.training.zero_shot_fit import ZeroShotSolver
 from mmclf.tuning.heads import heads_on
+from mmclf.workflows.plan import CONFIGS, TEXTS_ALONE, ZERO_SHOT
 from mmclf.workflows.tables import read_split
 
 from .bench import DATA, find_model
@@ -122,6 +124,15 @@ def mlp(table: Table) -> np.ndarray:
     return join_folds(list(heads(table.config, table.split)), table.split.catalog.ids).probabilities
 
 
+def names(table: Table) -> np.ndarray:
+    """The classes' names compared with the texts; see `plan.TEXTS_ALONE`."""
+    config = resolve_config(CONFIGS[ZERO_SHOT], {"train.seed": table.config.train.seed} | TEXTS_ALONE)
+    solver = ZeroShotSolver(table.split.catalog, config, table.features, table.backbone.spec.identity)
+    return table.out_of_fold(
+        lambda train, held_out, _: solver.fit(train).head.probabilities(solver.inputs.take(held_out)).numpy()
+    )
+
+
 def regression(table: Table) -> np.ndarray:
     """A logistic regression on standardised features."""
     from sklearn.linear_model import LogisticRegression
@@ -192,7 +203,9 @@ ROWS = {
     "no-product": Row(kernel(*_without("product")), "kernel"),
     "text-alone": Row(kernel(*OF_TEXT), "kernel"),
     "image-alone": Row(kernel(*OF_PICTURE), "kernel"),
+    "names": Row(names),
     "kernel+mlp": Row(pool("kernel", "mlp"), "kernel"),
+    "kernel+mlp+names": Row(pool("kernel", "mlp", "names"), "kernel+mlp"),
 }
 
 
