@@ -96,7 +96,7 @@ def _fit(table: "TableLike", images: str | Path, options: Asked, start: float) -
     from ..records.card import markdown_table
     from ..records.resuming import work_on
     from .frozen import open_frozen
-    from .members import step_kind, train_members
+    from .members import train_members
     from .next_steps import say_end
     from .outlook import PLAN, choose_steps, lay_out, look, prepare, say_backbone
 
@@ -120,12 +120,7 @@ def _fit(table: "TableLike", images: str | Path, options: Asked, start: float) -
         steps = [plan.zero_shot_step(classes_csv), *choose_steps(preparation, split, machine, left)]
     expected, rows = lay_out(preparation, steps, budget, time.monotonic() - start)
     say(aligned(PLAN, rows))
-    agenda = current()
-    for each in steps:
-        if each.is_taken:
-            kind = step_kind(each, len(split.catalog))
-            agenda.plan(kind, [1], guess=each.seconds, is_whole=True, group=(each.name,))
-    agenda.plan(CONCLUSION, [1], guess=plan.OVERHEAD, is_whole=True)
+    _expect(steps, len(split.catalog))
     tags = {
         Tag.BUDGET: "" if budget is None else f"{budget:g}",
         Tag.BACKBONE: show_backbone(config.model.name, config.model.pretrained or ""),
@@ -161,6 +156,17 @@ def _fit(table: "TableLike", images: str | Path, options: Asked, start: float) -
         registration.figures | {"members": len(members), "seconds": round(time.monotonic() - start, 1)},
         registration.model,
     )
+
+
+def _expect(steps: "list[Step]", rows: int) -> None:
+    """Tell the forecast what will be done to so many rows."""
+    from .members import step_kind
+
+    agenda = current()
+    for each in steps:
+        if each.is_taken:
+            agenda.plan(step_kind(each, rows), [1], guess=each.seconds, is_whole=True, group=(each.name,))
+    agenda.plan(CONCLUSION, [1], guess=plan.OVERHEAD, is_whole=True)
 
 
 def _name(split: "Split") -> str:
