@@ -4,8 +4,9 @@
     python -m benchmarks.label_errors --data luma --seeds 0 1
 
 Needs what benchmarks/ablate.py does. Each seed gives other rows another label, drawn uniformly; the folds' kernel
-heads and a logistic regression are trained with the replaced labels. A ranking is judged by the share of replaced
-labels among its first rows, as many as were replaced. The catalogues' own wrong labels count against it.
+heads, what is fused with them and a logistic regression are trained with the replaced labels. A ranking is judged by
+the share of replaced labels among its first rows, as many as were replaced. The catalogues' own wrong labels count
+against it.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +107,11 @@ def measure(name: str, seeds: Sequence[int]) -> list[str]:
     shares: dict[str, list[float]] = {}
     counts = []
     start = time.perf_counter()
+    split = table.split
     for seed in seeds:
         table.targets = given = replace_labels(clean, table.classes, seed)
+        labels = [split.catalog.classes[target] for target in given]
+        table.split = replace(split, catalog=replace(split.catalog, labels=labels))
         table.known.clear()
         wrong = given != clean
         by_regression = np.maximum(made(table, "regression"), LEAST)
@@ -116,9 +121,12 @@ def measure(name: str, seeds: Sequence[int]) -> list[str]:
         p = np.maximum(made(table, "kernel"), LEAST)
         for ranking, rank in RANKINGS.items():
             shares.setdefault(f"kernel head, {ranking}", []).append(found(rank(p, given), wrong))
-        beliefs = with_groups(p, given, groups)
+        fused = np.maximum(made(table, "kernel+mlp+names"), LEAST)
+        shares.setdefault("fusion, self-confidence", []).append(found(self_confidence(fused, given), wrong))
+        shares.setdefault("fusion, mmclf's", []).append(found(doubt(fused, given), wrong))
+        beliefs = with_groups(fused, given, groups)
         if groups is not None:
-            shares.setdefault("kernel head, mmclf's with groups", []).append(found(doubt(beliefs, given), wrong))
+            shares.setdefault("fusion, mmclf's with groups", []).append(found(doubt(beliefs, given), wrong))
         counts.append(count_errors(beliefs, given))
         print(f"{name}, seed {seed}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     lines = [f"| {name}, {int(wrong.sum())} of {len(wrong):,} replaced | found | worst to best seed |"]
