@@ -27,6 +27,8 @@ from .session import Store, translated
 
 PLAN, PLAN_ROWS = "_plan.json", "_plan"
 GONE = "image: its file is gone"
+# as what the start of the workers is shown and timed
+WARM_UP = "starting the workers of batch"
 RESULT = {
     "label": "string",
     "confidence": "double",
@@ -95,6 +97,9 @@ def run_batch(spark: Any, job: BatchJob, expect: Callable[[list[float]], str]) -
         parts, part_rows = plan["parts"], (plan["rows"] if "rows" in plan else table.count()) / plan["parts"]
         there = {number for number in range(parts) if store.exists(f"part={number}/_SUCCESS")}
         kind = expect([part_rows] * (parts - len(there)))
+        if len(there) < parts:
+            with step(WARM_UP, 1, "starting the workers"):
+                _warm_up(spark, udf, job)
         for number in range(parts):
             start = time.perf_counter()
             place = f"part={number}"
@@ -278,6 +283,17 @@ def _scoring_udf(spark: Any, job: BatchJob) -> Callable[..., Any]:
             extra_env={environment.ARTIFACTS_BAR.name: "false"},
         )
     return udf
+
+
+def _warm_up(spark: Any, udf: Any, job: BatchJob) -> None:
+    """Let each worker load the model once, so that the first part takes as long as the others."""
+    from pyspark.sql import functions as F
+
+    slots = spark.sparkContext.defaultParallelism
+    rows = spark.range(0, slots, 1, slots).select(F.col("id").cast("string").alias(job.id_col))
+    for column in job.bundle.text_cols:
+        rows = rows.withColumn(column, F.lit("a"))
+    _score(rows.withColumn("image", F.lit(None).cast("array<binary>")), udf, job).collect()
 
 
 def _count(spark: Any, place: str) -> tuple[int, int]:

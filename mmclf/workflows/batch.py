@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CSV_NAME = re.compile(r"\.csv(\.\w+)?$")
 # rows of a table of which some are timed first, where their speed isn't known
 WORTH_TIMING = 2000
+# until the workers have loaded the model, where it isn't known better
+WARM_UP_SECONDS = 10.0
 
 
 def batch(
@@ -102,7 +104,7 @@ def _batch(
     from ..records import registry, runs, tracking
     from ..runtime.machine import find_machine
     from ..scoring.cost import CostMeter
-    from ..spark.batch import BatchJob, run_batch
+    from ..spark.batch import WARM_UP, BatchJob, run_batch
     from ..spark.session import start_spark
     from .next_steps import say_end
 
@@ -132,6 +134,8 @@ def _batch(
                 here = CostMeter().cost(found.bundle.mixture).seconds_a_row
                 guess = here * find_machine().cores / spark.sparkContext.defaultParallelism
             agenda.plan(kind, parts, guess=guess)
+            if parts:
+                agenda.plan(WARM_UP, [1], guess=WARM_UP_SECONDS, is_whole=True)
             left = agenda.left
             how_long = "how long it takes is said after the first part" if left is None else f"about {clock(left)}"
             say(f"batch: {sum(parts):,.0f} rows in {len(parts)} parts: {how_long}")

@@ -54,6 +54,7 @@ def train_members(
         images: the folder.
         ends: when the budget does, on the monotonic clock; None without one.
     """
+    from ..data.views import EVAL
     from .stage1 import train_heads
     from .stage2 import stage2
     from .tables import read_split
@@ -77,6 +78,8 @@ def train_members(
         return train_heads(config, rows, rows.numbers, terse=True, frozen=frozen, report=False)
 
     agenda = current()
+    with agenda.within("features"):  # so that the time of a step is its own, whichever comes first
+        frozen.features.images(EVAL)
     for step in steps:
         start = time.monotonic()
         agenda.drop((step.name,))  # what it consists of is planned now

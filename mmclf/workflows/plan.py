@@ -50,7 +50,7 @@ FINE_TUNED_ROWS = 4.0
 ZERO_SHOT_SECONDS = 3.0
 # of a zero-shot head on towers that weren't trained on pairs: its text tower knows the names all the same
 TEXTS_ALONE: dict[str, Any] = {"model.sides": ["text"], "model.templates": [BLANK]}
-OVERHEAD = 8.0  # seconds of fusing, comparing and packing
+OVERHEAD = 6.0  # seconds of fusing, comparing and packing
 
 
 @dataclass(frozen=True)
