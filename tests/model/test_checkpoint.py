@@ -273,7 +273,7 @@ def test_whatever_byte_is_damaged_it_is_said_in_a_sentence(saved):
 def test_a_head_for_features_of_another_width_is_refused(backbone, config, tmp_path):
     _, meta = make(backbone, config)
     named = config.model_copy(update={"model": config.model.model_copy(update={"head": "zero-shot"})})
-    head = ZeroShotHead(torch.ones(len(CLASSES), 7), {}, torch.zeros(len(CLASSES)))
+    head = ZeroShotHead(torch.ones(len(CLASSES), 7), ["picture", "text"], {}, torch.zeros(len(CLASSES)))
     state = {f"head.{name}": tensor for name, tensor in head.tensors().items()}
     save_checkpoint(tmp_path / "c", state, meta.model_copy(update={"config": named}))
     assert "its head reads image features of width 7, but the backbone's have" in refused(tmp_path / "c")
