@@ -90,12 +90,10 @@ class Table:
     def head(self, rows: np.ndarray, kernels: Sequence[str]):
         """A kernel head of some rows."""
         groups = self.split.catalog.groups
-        counts = {name: each for name, each in self.prepared.counts.items() if name in kernels}
-        table = Prepared(self.prepared.inputs, tuple(counts), counts)
         named = None if groups is None else [groups[row] for row in rows]
         names = [name for name in KERNELS if name in kernels]
         seed = self.config.train.seed
-        return fit_kernel_head(table, rows, self.targets[rows], self.classes, names, named, seed).head
+        return fit_kernel_head(self.prepared, rows, self.targets[rows], self.classes, names, named, seed).head
 
     @property
     def table(self) -> Callable[[np.ndarray], ProbabilityTable]:

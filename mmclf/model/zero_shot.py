@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..config import BLANK, SIDES
+from . import kernels
 from .alignment import unit
 from .head_inputs import HeadInputs
 from .kernel_head import PATTERNS
@@ -113,4 +114,4 @@ def cosines_of(rows: HeadInputs, classes: np.ndarray, sides: Sequence[str]) -> l
 
 def has_of(rows: HeadInputs) -> np.ndarray:
     """Bool (n, 2): a picture, a text."""
-    return np.stack([rows.has_picture, rows.has_text], axis=1)
+    return kernels.has_of(rows)[:, : len(SIDES)]

@@ -107,13 +107,8 @@ def zero_shot_step(classes_csv: str | None) -> Step:
         classes_csv: names of the classes, as `data.classes_csv`; None where the labels are the names.
     """
     changes = {} if classes_csv is None else {CLASSES_CSV: classes_csv}
-    return Step(
-        ZERO_SHOT,
-        CONFIGS[ZERO_SHOT],
-        changes,
-        ZERO_SHOT_SECONDS,
-        "by the classes' names: of pictures where the towers are aligned, else of texts alone",
-    )
+    why = "by the classes' names: of pictures where the towers are aligned, else of texts alone"
+    return Step(ZERO_SHOT, CONFIGS[ZERO_SHOT], changes, ZERO_SHOT_SECONDS, why)
 
 
 def kernel_step(rows: int, folds: int, machine: "Machine", most_exact: int) -> Step:
