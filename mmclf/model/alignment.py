@@ -19,7 +19,10 @@ from .identity import BackboneIdentity
 LEAST_Z = 4.0
 # pairs of pictures and texts that say something
 LEAST_PAIRS = 8
-INSTEAD = "zero-shot needs towers that were trained on pairs, as CLIP and SigLIP were: set model.name"
+INSTEAD = (
+    "zero-shot needs towers that were trained on pairs, as CLIP and SigLIP were: set model.name, model.sides to [text], or "
+    "model.head to kernel"
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def check_widths(identity: BackboneIdentity) -> None:
     if identity.image_dim != identity.text_dim:
         raise AlignmentError(
             f"model.name: {identity.name} makes {identity.image_dim} numbers of a picture and {identity.text_dim} of a "
-            f"text, so they can't be compared; {INSTEAD}, or model.head to kernel"
+            f"text, so they can't be compared; {INSTEAD}"
         )
 
 
@@ -105,5 +108,5 @@ def check_aligned(found: Alignment, name: str) -> None:
     if found.z < LEAST_Z:
         raise AlignmentError(
             f"model.name: the towers of {name} aren't aligned: pictures agree with their texts by {found.z:.1f} "
-            f"standard deviations more than by chance, not by {LEAST_Z:g}; {INSTEAD}, or model.head to kernel"
+            f"standard deviations more than by chance, not by {LEAST_Z:g}; {INSTEAD}"
         )
