@@ -20,8 +20,8 @@ LEAST_Z = 4.0
 # pairs of pictures and texts that say something
 LEAST_PAIRS = 8
 INSTEAD = (
-    "zero-shot needs towers that were trained on pairs, as CLIP and SigLIP were: set model.name, model.sides to [text], or "
-    "model.head to kernel"
+    "zero-shot needs towers that were trained on pairs, as CLIP and SigLIP were: set model.name, "
+    "model.sides to [text], or model.head to kernel"
 )
 
 
