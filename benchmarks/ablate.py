@@ -35,7 +35,7 @@ from mmclf.model.towers import LazyBackbone
 from mmclf.runtime.device import pick_device, pick_precision
 from mmclf.store.cache import open_cache
 from mmclf.training.feature_loader import TableFeatures
-from mmclf.training.kernel_fit import fit_kernel_head
+from mmclf.training.kernel_fit import FittedHead, fit_kernel_head
 from mmclf.training.zero_shot_fit import ZeroShotSolver
 from mmclf.tuning.heads import heads_on
 from mmclf.workflows.plan import CONFIGS, TEXTS_ALONE, ZERO_SHOT
@@ -87,13 +87,13 @@ class Table:
             found[held_out] = score(self.split.train_rows(fold), held_out, fold)
         return found
 
-    def head(self, rows: np.ndarray, kernels: Sequence[str]):
-        """A kernel head of some rows."""
+    def fitted(self, rows: np.ndarray, kernels: Sequence[str]) -> FittedHead:
+        """A kernel head of some rows, and what it knows of them."""
         groups = self.split.catalog.groups
         named = None if groups is None else [groups[row] for row in rows]
         names = [name for name in KERNELS if name in kernels]
         seed = self.config.train.seed
-        return fit_kernel_head(self.prepared, rows, self.targets[rows], self.classes, names, named, seed).head
+        return fit_kernel_head(self.prepared, rows, self.targets[rows], self.classes, names, named, seed)
 
     @property
     def table(self) -> Callable[[np.ndarray], ProbabilityTable]:
@@ -110,7 +110,7 @@ def kernel(*names: str) -> Callable[[Table], np.ndarray]:
     def make(table: Table) -> np.ndarray:
         inputs = table.prepared.inputs
         return table.out_of_fold(
-            lambda train, held_out, _: table.head(train, names).probabilities(inputs.take(held_out)).numpy()
+            lambda train, held_out, _: table.fitted(train, names).head.probabilities(inputs.take(held_out)).numpy()
         )
 
     return make
@@ -251,7 +251,9 @@ def missing(name: str, seed: int) -> list[str]:
     for what, alone in (("picture", "text-alone"), ("text", "image-alone")):
         less = inputs.without_picture() if what == "picture" else inputs.without_text()
         poorer = table.out_of_fold(
-            lambda train, held_out, _, less=less: table.head(train, KERNELS).probabilities(less.take(held_out)).numpy()
+            lambda train, held_out, _, less=less: (
+                table.fitted(train, KERNELS).head.probabilities(less.take(held_out)).numpy()
+            )
         )
         reached = [is_in_top_k(p, table.targets, 1)[half].mean() for p in (whole, poorer, made(table, alone))]
         lines.append(f"| {what} taken away | " + " | ".join(f"{value:.4f}" for value in reached) + " |")

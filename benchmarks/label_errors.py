@@ -20,7 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mmclf.config import KERNELS
 from mmclf.evaluation.label_errors import LEAST, count_errors, doubt, with_groups
+from mmclf.evaluation.pool import fit_pool
 
 from .ablate import CATALOGUES, Table, made
 from .bench import find_model
@@ -121,9 +123,15 @@ def measure(name: str, seeds: Sequence[int]) -> list[str]:
         p = np.maximum(made(table, "kernel"), LEAST)
         for ranking, rank in RANKINGS.items():
             shares.setdefault(f"kernel head, {ranking}", []).append(found(rank(p, given), wrong))
+        left_out = table.fitted(np.arange(len(given)), KERNELS).left_out
+        assert left_out is not None  # noqa: S101 - the catalogues are small
+        shares.setdefault("kernel head of all rows, mmclf's", []).append(found(doubt(left_out, given), wrong))
         fused = np.maximum(made(table, "kernel+mlp+names"), LEAST)
         shares.setdefault("fusion, self-confidence", []).append(found(self_confidence(fused, given), wrong))
         shares.setdefault("fusion, mmclf's", []).append(found(doubt(fused, given), wrong))
+        members = [made(table, each) for each in ("kernel", "mlp", "names")]
+        fused = fit_pool(members, given).combine([left_out, *members[1:]])
+        shares.setdefault("fusion with the head of all rows, mmclf's", []).append(found(doubt(fused, given), wrong))
         beliefs = with_groups(fused, given, groups)
         if groups is not None:
             shares.setdefault("fusion, mmclf's with groups", []).append(found(doubt(beliefs, given), wrong))

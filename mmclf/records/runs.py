@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..errors import RunError
+from ..evaluation.probabilities import ProbabilityTable, read_table
 from ..model.checkpoint import ALL_ROWS, META, Checkpoint, open_checkpoint
 from ..runtime import environment
 from ..store.scratch import make_scratch
@@ -132,6 +133,18 @@ def serving_checkpoints(client: MlflowClient, parent: Run, fold: int | None = No
     if found:
         return [open_checkpoint(artifact_path(found[0], Artifact.CHECKPOINT, META))]
     return fold_checkpoints(client, parent, fold)
+
+
+def read_left_out(client: MlflowClient, parent: Run) -> ProbabilityTable | None:
+    """The training rows, each scored by a model of all others, where a stage run has that; without folds.
+
+    Raises:
+        RunError: it can't be read.
+    """
+    for child in _children(client, parent.info.run_id, ALL_ROWS)[:1]:
+        if any(file.path == Artifact.LEFT_OUT for file in client.list_artifacts(child.info.run_id)):
+            return read_table(artifact_path(child, Artifact.LEFT_OUT))
+    return None
 
 
 def run_config(run: Run) -> dict[str, str]:

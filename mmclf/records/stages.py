@@ -5,8 +5,9 @@ What every run has, whatever its job: tracking.py.
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +135,17 @@ class StageRecord:
             self.folds.append(record)
 
     @contextlib.contextmanager
-    def all_rows(self, checkpoint: Path) -> Iterator[None]:
-        """A child run, as `fold`, for the model of all rows, whose checkpoint is stored when the block ends well."""
+    def all_rows(self, checkpoint: Path) -> Iterator[Callable[[ProbabilityTable], None]]:
+        """A child run, as `fold`, for the model of all rows, whose checkpoint is stored when the block ends well.
+
+        Yields:
+            What to call with the training rows' probabilities, each by a model of the others, if there are such.
+        """
         before = next((run for run in self.before if run.data.tags[Tag.ROLE] == ALL_ROWS), None)
         name, tags = fold_name(self.stage, self.config, "all rows"), self.tags | {Tag.ROLE: ALL_ROWS}
         with active_run(name, tags, before, nested=True) as active:
             log_config(self.config)
-            yield
+            yield partial(_store_table, run_id=active.info.run_id, name=Artifact.LEFT_OUT)
             mlflow.log_artifacts(str(checkpoint), Artifact.CHECKPOINT, run_id=active.info.run_id)
             set_tags({Tag.NOTE: "The model that is served: trained on all rows, so no row is left to judge it by."})
 
@@ -184,9 +189,7 @@ class StageRecord:
         figures = figures_of(joined)
         seconds = time.perf_counter() - self.started
         log_metrics(cv_metrics(figures) | {Metric.SECONDS: seconds}, run_id=self.run_id)
-        with scratch_folder() as folder:
-            joined.write(folder / Artifact.OOF)
-            mlflow.log_artifacts(str(folder), run_id=self.run_id)
+        _store_table(joined, self.run_id, Artifact.OOF)
         numbers = ",".join(str(fold.fold) for fold in folds)
         what = named(name, f"fold {numbers}") if figures.is_single else name
         self.name = with_result(what, figures.top1_mean)
@@ -229,6 +232,12 @@ def cv_metrics(figures: Figures) -> dict[str, float]:
         Metric.CV_CALIBRATION_ERROR: figures.calibration_error,
         Metric.CV_LOSS: figures.loss,
     }
+
+
+def _store_table(table: ProbabilityTable, run_id: str, name: Artifact) -> None:
+    with scratch_folder() as folder:
+        table.write(folder / name)
+        mlflow.log_artifacts(str(folder), run_id=run_id)
 
 
 def _summary(record: FoldRecord) -> FoldSummary:

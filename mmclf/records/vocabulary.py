@@ -171,6 +171,7 @@ class Artifact(StrEnum):
     """Files and folders of a run."""
 
     OOF = "oof.parquet"  # out-of-fold probabilities: of a fold its rows, of a stage all of them
+    LEFT_OUT = "left_out.parquet"  # of the run of all rows: probabilities of each by a model of the others
     CHECKPOINT = "checkpoint"  # of a fold: its best epoch
     HISTORY = "history.csv"  # of a fold: a row an epoch
     TENSORBOARD = "tensorboard"  # of a fold: the same as event files

@@ -82,6 +82,8 @@ class Evidence:
         members: of a fusion.
         modalities: None where it isn't known.
         cut: bool (rows,), texts longer than what is read; None where it isn't known.
+        left_out: the same rows and classes, each row scored by a model of all others, for judging its label; None
+            where only `table` is there.
         new: of rows that came after the training; None for those that it was trained with.
     """
 
@@ -94,6 +96,7 @@ class Evidence:
     members: Sequence[Member] = ()
     modalities: Modalities | None = None
     cut: np.ndarray | None = None
+    left_out: ProbabilityTable | None = None
     new: NewData | None = None
 
     def __len__(self) -> int:
@@ -103,6 +106,11 @@ class Evidence:
     def targets(self) -> np.ndarray:
         """int64 (rows,), the given classes."""
         return self.table.targets()
+
+    @property
+    def of_labels(self) -> ProbabilityTable:
+        """The table that labels are judged by."""
+        return self.table if self.left_out is None else self.left_out
 
     @cached_property
     def predictions(self) -> np.ndarray:

@@ -14,8 +14,8 @@ TEXT = 500
 
 def labels(evidence: Evidence) -> Section:
     """The most doubtful labels first."""
-    issues = label_issues(evidence.table, evidence.groups)
-    beliefs = with_groups(evidence.table.probabilities, evidence.targets, evidence.groups)
+    issues = label_issues(evidence.of_labels, evidence.groups)
+    beliefs = with_groups(evidence.of_labels.probabilities, evidence.targets, evidence.groups)
     likely = min(count_errors(beliefs, evidence.targets), len(issues))
     html = render(
         "labels.html.j2",
@@ -24,6 +24,7 @@ def labels(evidence: Evidence) -> Section:
         likely=likely,
         rows=len(evidence),
         grouped=evidence.groups is not None,
+        by_others=evidence.left_out is not None,
     )
     table = issues_table(evidence, issues)
     said = f"Up to {likely:,} labels may be wrong, fewer where the model is weak; the most doubtful come first."

@@ -4,7 +4,7 @@ The weights of the kernels, their widths and the strength of the regularisation 
 are most likely, each scored by a model without it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,6 @@ from .kernel_solvers import (
     Problem,
     Raw,
     draw_groups,
-    learn_link,
     solve_exactly,
     solve_on_landmarks,
 )
@@ -61,19 +60,30 @@ class Solved:
         solution: see there.
         rows: int64 (k,), positions of the rows that were left out.
         log_likelihood: float64 (k,), of the true class.
+        undoubted: float32 (k, classes), probabilities without the rows with the most doubtful labels besides; None
+            where there are landmarks.
     """
 
     solution: Solution
     rows: np.ndarray
     log_likelihood: np.ndarray
+    undoubted: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A head, and the mean of -log p(true class) of training rows that were left out."""
+    """A head, and what is known of the rows that it was trained on.
+
+    Attributes:
+        head: see there.
+        loss: the mean of -log p(true class) of training rows that were left out.
+        left_out: float32 (n, classes), probabilities of each training row by a head without it, without its group and
+            without the rows whose labels are the most doubtful; None where there are landmarks.
+    """
 
     head: KernelHead
     loss: float
+    left_out: np.ndarray | None
 
 
 def fit_kernel_head(
@@ -126,12 +136,12 @@ def fit_kernel_head(
     learned = {name: _learn(whole, names, rng) for name, names in parts.items()}
     supported = rows.take(support).compared()
     solve = solve_exactly if len(support) == len(targets) else solve_on_landmarks
-    solved = {name: _link(whole, raw) for name, raw in solve(whole, support, supported, learned, rng).items()}
+    solved = {name: _judge(whole, raw) for name, raw in solve(whole, support, supported, learned, rng).items()}
     solutions = {name: each.solution for name, each in solved.items()}
     routes = {pattern: _route(pattern, solved, has) for pattern in PATTERNS}
     head = KernelHead(scaling, supported, log_prior.float(), solutions, {k: v for k, v in routes.items() if v})
     first = next(iter(solved.values()))
-    return FittedHead(head, -float(first.log_likelihood.mean()))
+    return FittedHead(head, -float(first.log_likelihood.mean()), _left_out(head, solved, has))
 
 
 def most_exact_rows() -> int:
@@ -174,13 +184,27 @@ def _route(pattern: str, solved: dict[str, Solved], has: np.ndarray) -> str:
     return max(likelihoods, key=lambda name: likelihoods[name])
 
 
-def _link(whole: Problem, raw: Raw) -> Solved:
-    """A solution with the link under which the rows that were left out are likeliest."""
-    truth = whole.targets[raw.rows]
-    link, _ = learn_link(raw.scores, truth, whole.log_prior)
-    solution = Solution(raw.parameters, raw.alpha.float(), link)
-    likelihood = solution.log_probabilities(raw.scores, whole.log_prior)
-    return Solved(solution, raw.rows, likelihood[torch.arange(len(truth)), torch.from_numpy(truth)].numpy())
+def _judge(whole: Problem, raw: Raw) -> Solved:
+    """A solution as it is served, and how likely it makes the rows that were left out."""
+    truth = torch.from_numpy(whole.targets[raw.rows])
+    solution = Solution(raw.parameters, raw.alpha.float(), raw.link)
+    likelihood = solution.log_probabilities(raw.scores, whole.log_prior)[torch.arange(len(truth)), truth]
+    undoubted = None
+    if raw.undoubted is not None:
+        undoubted = solution.log_probabilities(raw.undoubted, whole.log_prior).exp().float().numpy()
+    return Solved(solution, raw.rows, likelihood.numpy(), undoubted)
+
+
+def _left_out(head: KernelHead, solved: Mapping[str, Solved], has: np.ndarray) -> np.ndarray | None:
+    """See `FittedHead`; the classes' shares for a row that has nothing to go by."""
+    found: np.ndarray = head.log_prior.softmax(dim=0).repeat(len(has), 1).numpy()
+    for pattern, name in head.routes.items():
+        each = solved[name]
+        if each.undoubted is None:
+            return None
+        alike = pattern_of(has[each.rows], PATTERNS[pattern])
+        found[each.rows[alike]] = each.undoubted[alike]
+    return found
 
 
 def _learn(whole: Problem, kernels: Sequence[str], rng: np.random.Generator) -> Learned:

@@ -8,9 +8,10 @@ import torch
 from scipy.linalg.blas import dsyrk
 from torch.nn import functional as F
 
+from ..evaluation.label_errors import doubt
 from ..model.kernel_head import Link
 from ..model.kernels import BLOCK, Comparable, Compared, KernelParameters, kernel_parts, similarities, usable_by
-from .left_out import blocks_of, scores_of_regression, scores_without
+from .left_out import blocks_of, scores_of_regression, scores_without, scores_without_these
 
 # rows whose scores set the link, where there are landmarks
 LINK_ROWS = 4096
@@ -20,6 +21,9 @@ RIDGE_MULTIPLES = (1.0, 4.0, 16.0, 64.0, 256.0)
 PRIOR_ROWS = 1.0
 # sharpness (its logarithm), power, power of the prior
 START_LINK = (3.0, 1.0, 0.0)
+# of the rows, those whose labels are the most doubtful, which are left out where labels are judged: measured in
+# docs/lab-log.md, 2026-11-27
+DOUBTFUL_SHARE = 0.02
 # of a direction among the landmarks, as a share of a landmark's likeness to itself
 LEAST_STRENGTH = 1e-4
 
@@ -60,19 +64,23 @@ class Learned:
 
 @dataclass(frozen=True)
 class Raw:
-    """A solution before its link.
+    """A solution in double precision, and what it was judged by.
 
     Attributes:
         parameters: of its kernels.
         alpha: float64 (support, classes); 0 for rows without anything that is compared.
+        link: under which the rows that were left out are likeliest.
         rows: int64 (k,), positions in the problem of rows that were left out.
         scores: float64 (k, classes), of these, without them.
+        undoubted: the same without the rows with the most doubtful labels besides; None where there are landmarks.
     """
 
     parameters: KernelParameters
     alpha: torch.Tensor
+    link: Link
     rows: np.ndarray
     scores: torch.Tensor
+    undoubted: torch.Tensor | None = None
 
 
 def learn_link(scores: torch.Tensor, targets: np.ndarray, log_prior: torch.Tensor) -> tuple[Link, float]:
@@ -111,8 +119,22 @@ def _solve_exactly(whole: Problem, supported: Compared, learned: Learned) -> Raw
     alpha = inverse @ encoded
     everywhere = torch.zeros(len(whole.targets), alpha.shape[1], dtype=torch.float64)
     everywhere[torch.from_numpy(usable)] = alpha
-    scores = scores_without(inverse, alpha, encoded, blocks_of(whole.groups[usable]))
-    return Raw(learned.parameters, everywhere, usable, scores)
+    groups, targets = whole.groups[usable], whole.targets[usable]
+    scores = scores_without(inverse, alpha, encoded, blocks_of(groups))
+    link, _ = learn_link(scores, targets, whole.log_prior)
+    these = _doubtful(link.logits(scores, whole.log_prior), targets, groups)
+    undoubted = scores_without_these(inverse, alpha, encoded, groups, these) if len(these) else scores
+    return Raw(learned.parameters, everywhere, link, usable, scores, undoubted)
+
+
+def _doubtful(logits: torch.Tensor, targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Positions of the rows with the most doubtful labels, and of their groups; none where that were most of them."""
+    beliefs = logits.softmax(dim=1).numpy()
+    doubts = doubt(beliefs, targets)
+    doubts[beliefs.argmax(axis=1) == targets] = -np.inf
+    first = np.argsort(-doubts, kind="stable")[: int(DOUBTFUL_SHARE * len(targets))]
+    found = np.flatnonzero(np.isin(groups, groups[first[np.isfinite(doubts[first])]]))
+    return found if len(found) <= len(targets) // 2 else found[:0]
 
 
 def solve_on_landmarks(
@@ -185,19 +207,19 @@ class _Sums:
         sample = whole.take(drawn)
         phi = kernel_matrix(sample.rows.compared(), landmarks, parameters).double() @ whiten
         encoded, blocks = sample.encoded(), blocks_of(sample.groups)
-        best: tuple[float, torch.Tensor, torch.Tensor] | None = None
+        best: tuple[float, Link, torch.Tensor, torch.Tensor] | None = None
         for multiple in RIDGE_MULTIPLES:
             root = torch.linalg.cholesky(gram + ridge * multiple * torch.eye(len(gram), dtype=torch.float64))
             weights = torch.cholesky_solve(moments, root)
             leverage = torch.linalg.solve_triangular(root, phi.T, upper=False).T
             scores = scores_of_regression(phi @ weights, leverage, encoded, blocks)
-            loss = learn_link(scores, sample.targets, whole.log_prior)[1]
+            link, loss = learn_link(scores, sample.targets, whole.log_prior)
             if best is None or loss < best[0]:
-                best = loss, weights, scores
+                best = loss, link, weights, scores
         assert best is not None  # noqa: S101 - there are multiples
         alpha = torch.zeros(len(supported), len(whole.log_prior), dtype=torch.float64)
-        alpha[torch.from_numpy(self._landmarks)] = whiten @ best[1]
-        return Raw(parameters, alpha, drawn, best[2])
+        alpha[torch.from_numpy(self._landmarks)] = whiten @ best[2]
+        return Raw(parameters, alpha, best[1], drawn, best[3])
 
 
 def kernel_matrix(rows: Compared, support: Compared, parameters: KernelParameters) -> torch.Tensor:

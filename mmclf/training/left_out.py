@@ -58,6 +58,34 @@ def scores_without(
     return scores
 
 
+def scores_without_these(
+    inverse: torch.Tensor, alpha: torch.Tensor, encoded: torch.Tensor, groups: np.ndarray, these: np.ndarray
+) -> torch.Tensor:
+    """Scores of rows without their group and without some rows besides, (n, classes).
+
+    Args:
+        inverse: (n, n).
+        alpha: (n, classes).
+        encoded: (n, classes).
+        groups: int64 (n,), of each row.
+        these: int64 (d,), positions of the rows that are left out of every model: whole groups, and not all of them.
+    """
+    out, n = torch.from_numpy(these), len(inverse)
+    rest = np.setdiff1d(np.arange(n), these)
+    crossing = inverse[out]
+    solved = torch.linalg.solve(crossing[:, out], torch.cat([crossing, alpha[out]], dim=1))
+    scores = torch.empty_like(encoded)
+    scores[out] = encoded[out] - solved[:, n:]
+    # what is left of B without these rows, by its Schur complement; and a follows
+    weights = alpha - crossing.T @ solved[:, n:]
+    for members in blocks_of(groups[rest]):
+        rows = torch.from_numpy(rest)[members]
+        block = inverse[rows[:, :, None], rows[:, None, :]]
+        block = block - torch.einsum("dgi,dgj->gij", crossing[:, rows], solved[:, rows])
+        scores[rows] = encoded[rows] - torch.linalg.solve(block, weights[rows])
+    return scores
+
+
 def blocks_of(groups: np.ndarray) -> list[torch.Tensor]:
     """Positions of the rows of each group, int64 (groups, size), those of one size together."""
     order = np.argsort(groups, kind="stable")

@@ -9,6 +9,7 @@ import torch
 from ..config import Config
 from ..data.folds import Split
 from ..evaluation.metrics import log_loss, top_k
+from ..evaluation.probabilities import ProbabilityTable
 from ..model.checkpoint import HEAD, save_checkpoint
 from ..model.head_inputs import HeadInputs, ScoringHead
 from ..model.identity import BackboneSpec
@@ -31,12 +32,14 @@ class SolvedHead(ScoringHead, Protocol):
 
 
 class Fitted(Protocol):
-    """A head, and the mean of -log p(true class) of training rows."""
+    """A head, the mean of -log p(true class) of training rows, and their probabilities by heads of the others."""
 
     @property
     def head(self) -> SolvedHead: ...  # noqa: D102
     @property
     def loss(self) -> float: ...  # noqa: D102
+    @property
+    def left_out(self) -> np.ndarray | None: ...  # noqa: D102
 
 
 class Solver(Protocol):
@@ -152,17 +155,25 @@ class SolvedFolds:
         unreadable = tuple(sorted(set(self._features.encoder.unreadable.values())))
         return FoldOutcome(held_out_table(split, fold, probabilities), unreadable)
 
-    def solve_all(self, checkpoint: Path) -> None:
+    def solve_all(self, checkpoint: Path) -> ProbabilityTable | None:
         """Solve on all rows and keep the head: what is served, made as those that were measured.
 
         Args:
             checkpoint: folder that holds the head afterwards.
+
+        Returns:
+            Each row's probabilities by a head of the others, for judging its label; None where the head doesn't tell.
         """
         rows = len(self._targets)
         with step(solving_kind(self._config, rows), rows, "solving for all rows"):
             fitted = self._solver.fit(np.arange(rows))
         meta = describe("stage1", None, self._config, self._split, self._backbone, {"train_loss": fitted.loss})
         save_checkpoint(checkpoint, _state(fitted), meta)
+        if fitted.left_out is None:
+            return None
+        catalog = self._split.catalog
+        labels = list(catalog.labels or [])
+        return ProbabilityTable(list(catalog.ids), catalog.classes, fitted.left_out, None, labels)
 
 
 def solving_kind(config: Config, rows: int) -> str:

@@ -27,10 +27,14 @@ FIT_ROWS = 10_000
 
 @dataclass(frozen=True)
 class FittedZeroShot:
-    """A head, and the mean of -log p(true class) of the rows that its two numbers were fitted on."""
+    """A head, and the mean of -log p(true class) of the rows that its two numbers were fitted on.
+
+    Rows by heads of the others aren't told: two numbers are the same without one row.
+    """
 
     head: ZeroShotHead
     loss: float
+    left_out: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config import SOLVED, Config
 from ..data.folds import Split
+from ..evaluation.probabilities import ProbabilityTable
 from ..model.checkpoint import ALL_ROWS
 from ..model.identity import BackboneSpec
 from ..records import runs, stages, tracking
@@ -41,7 +42,8 @@ class StageJob:
         train: trains a fold, keeps its states, fills the folder of its checkpoint, and reports each epoch.
         tags: of the parent run.
         train_all: trains the model that is served on all rows and fills the folder of its checkpoint, once every
-            fold was trained here; None where the folds' models are served, averaged.
+            fold was trained here, and gives what `SolvedFolds.solve_all` does; None where the folds' models are
+            served, averaged.
         facts: metrics of the parent run, asked for after the folds.
         world: the processes that train together; only the main one records.
         terse: say a line a fold, not an epoch.
@@ -59,7 +61,7 @@ class StageJob:
     train: Callable[[int, FoldStates, Report], FoldOutcome]
     tags: Mapping[Tag, str]
     facts: Callable[[], dict[str, float]]
-    train_all: Callable[[Path], None] | None = None
+    train_all: Callable[[Path], ProbabilityTable | None] | None = None
     world: World = field(default_factory=World)
     terse: bool = False
     resume: bool = True
@@ -108,9 +110,7 @@ def train_folds(job: StageJob) -> StageRun:
                 with agenda.within(f"fold {number} of {len(job.chosen)}"):
                     unreadable.update(_train_fold(job, fold, scratch / f"fold-{fold}", record, keep=place is not None))
         if record and job.train_all and list(job.chosen) == job.split.numbers and not record.has_all_rows:
-            say(f"{job.stage}: once more with all {len(job.split.catalog):,} rows, which is what is served")
-            with record.all_rows(scratch / ALL_ROWS):
-                job.train_all(scratch / ALL_ROWS)
+            _train_all_rows(job, job.train_all, record, scratch / ALL_ROWS)
         if record is None:
             return StageRun("", {})
         say_unreadable(sorted(unreadable), len(unreadable))
@@ -155,6 +155,16 @@ def _train_fold(
     if record:
         shutil.rmtree(folder)  # the run has it now
     return outcome.unreadable
+
+
+def _train_all_rows(
+    job: StageJob, train: Callable[[Path], ProbabilityTable | None], record: stages.StageRecord, folder: Path
+) -> None:
+    say(f"{job.stage}: once more with all {len(job.split.catalog):,} rows, which is what is served")
+    with record.all_rows(folder) as store:
+        left_out = train(folder)
+        if left_out is not None:
+            store(left_out)
 
 
 def _expect_as_many(job: StageJob, fold: int, epochs: int) -> None:

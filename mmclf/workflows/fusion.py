@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..evaluation.crossvalidation import Figures
     from ..evaluation.pool import Pool
     from ..evaluation.probabilities import ProbabilityTable
+    from ..records.fusion import FusionMember
     from ..reporting.evidence import Member
 
 HEADER = ["member", "weight", "top-1", "top-3", "loss", "calibration error"]
@@ -93,7 +94,7 @@ def fuse(
         tracking.log_facts({}, stages.cv_metrics(reached) | {Metric.SECONDS: seconds} | facts)
         if report:
             config = members[0].mixture.config
-            report_fusion(run_id, name, table, alone, first.tags, config, catalog)
+            report_fusion(run_id, name, table, alone, first.tags, config, catalog, _judge_labels(members, pool, table))
     say_end(run_id, commands)
     said = {"cv_top1_mean": reached.top1_mean, "cv_top1_std": reached.top1_std, "cv_top3_mean": reached.top3_mean}
     return StageRun(run_id, {"run_id": run_id, "runs": len(kept)} | said | {"seconds": round(seconds, 1)})
@@ -110,6 +111,19 @@ def _pool(tables: "Sequence[ProbabilityTable]") -> "tuple[Pool, ProbabilityTable
     assert folds is not None  # noqa: S101 - of an out-of-fold matrix
     pooled = pool_out_of_fold(probabilities, targets, folds).astype(np.float32)
     return fit_pool(probabilities, targets), ProbabilityTable(like.ids, classes, pooled, folds, like.labels)
+
+
+def _judge_labels(
+    members: "Sequence[FusionMember]", pool: "Pool", table: "ProbabilityTable"
+) -> "ProbabilityTable | None":
+    """The rows by the members' models of all others, where one has such."""
+    from ..evaluation.probabilities import spread
+
+    if all(each.left_out is None for each in members):
+        return None
+    tables = [each.table if each.left_out is None else each.left_out for each in members]
+    probabilities = pool.combine([spread(each, table.classes) for each in tables])
+    return replace(table, probabilities=probabilities.astype(np.float32))
 
 
 def _headline(reached: "Figures") -> str:

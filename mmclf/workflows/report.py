@@ -52,6 +52,7 @@ def report_stage(record: "StageRecord", catalog: "Catalog", config: Config, back
 
     def gather() -> "Evidence":
         from ..evaluation.probabilities import join_folds
+        from ..records.runs import connect, get_run, read_left_out
         from ..reporting.evidence import Evidence
 
         table = join_folds([fold.table for fold in record.summaries], catalog.ids)
@@ -59,6 +60,7 @@ def report_stage(record: "StageRecord", catalog: "Catalog", config: Config, back
         facts += [("folds", str(len(record.summaries))), ("run", record.run_id)]
         found = Evidence(record.name, facts, table, histories=[fold.history for fold in record.summaries])
         found = _with_catalog(found, catalog, extras.cut)
+        found = _with_left_out(found, read_left_out(connect(), get_run(connect(), record.run_id)))
         whole = extras.modalities(record.run_id) if extras.modalities else None
         return found if whole is None else _with_modalities(found, catalog, whole)
 
@@ -73,6 +75,7 @@ def report_fusion(
     tags: Mapping[str, str],
     config: Config,
     catalog: "Catalog | None",
+    left_out: "ProbabilityTable | None",
 ) -> None:
     """Make and record the report of a fusion whose figures are recorded.
 
@@ -84,6 +87,7 @@ def report_fusion(
         tags: of the run of the first member, which name the catalogue.
         config: of the first member.
         catalog: where it is at hand; else it is read where the run says that it is.
+        left_out: see `Evidence`.
     """
 
     def gather() -> "Evidence":
@@ -92,7 +96,7 @@ def report_fusion(
 
         known = catalog or _read_again(tags, config)
         facts = [("data", _described(known) if known else tags[Tag.FINGERPRINT]), ("backbone", tags[Tag.BACKBONE])]
-        found = Evidence(name, [*facts, ("run", run_id)], table, members=members)
+        found = Evidence(name, [*facts, ("run", run_id)], table, members=members, left_out=left_out)
         return found if known is None else _with_catalog(found, known, None)
 
     _make(run_id, gather)
@@ -161,6 +165,12 @@ def _with_catalog(found: "Evidence", catalog: "Catalog", cut: np.ndarray | None)
     rows = _positions(found, catalog)
     groups = None if catalog.groups is None else [catalog.groups[row] for row in rows]
     return replace(found, rows=catalog.rows.take(rows), groups=groups, cut=None if cut is None else cut[rows])
+
+
+def _with_left_out(found: "Evidence", table: "ProbabilityTable | None") -> "Evidence":
+    from ..evaluation.probabilities import align
+
+    return found if table is None else replace(found, left_out=align(table, found.table))
 
 
 def _with_modalities(found: "Evidence", catalog: "Catalog", whole: "Modalities") -> "Evidence":

@@ -11,8 +11,10 @@ import pytest
 
 import mmclf
 from entrypoints import ensemble, register, stage1, stage2
-from mmclf.evaluation.probabilities import read_table
-from mmclf.records.runs import artifact_path
+from mmclf.evaluation.pool import Pool
+from mmclf.evaluation.probabilities import align, read_table
+from mmclf.records.fusion import read_pool
+from mmclf.records.runs import artifact_path, read_left_out
 from tests import stages
 from tests.reporting.pages import Page
 from tests.stages import Project, kernel_project
@@ -58,15 +60,20 @@ def names_of(project, run):
     return {artifact.path for artifact in project.client.list_artifacts(run.info.run_id)}
 
 
-def test_a_stage_run_has_one_with_its_products(solved, catalog):
+def test_a_stage_run_has_one_with_its_products(project, solved, catalog):
     page = page_of(solved)
     assert page.problems == []
     assert solved.info.run_name in page.text
     assert catalog.short_name in page.text
     assert page.all("img")
-    table = read_table(artifact_path(solved, "oof.parquet"))
-    wrong = (table.probabilities.argmax(axis=1) != table.targets()).sum()
-    assert len(table_of(solved, "label_issues.csv")) == wrong
+    table = read_left_out(project.client, solved)
+    assert table.ids == read_table(artifact_path(solved, "oof.parquet")).ids == list(catalog.ids)
+    assert table.labels == list(catalog.labels)
+    doubted = table_of(solved, "label_issues.csv")
+    assert len(doubted) == (table.probabilities.argmax(axis=1) != table.targets()).sum()
+    for row in doubted:
+        given = table.probabilities[table.ids.index(row["id"]), table.classes.index(row["given_label"])]
+        assert float(row["given_probability"]) == pytest.approx(given, abs=1e-6)
     assert artifact_path(solved, "report/confusion-matrix.png").stat().st_size > 1000
 
 
@@ -121,6 +128,19 @@ def test_a_fusion_shows_its_members_and_reads_the_products_again(fused, solved):
     members = [row["member"] for row in table_of(fused, "members.csv")]
     assert members[0] == f"stage1, kernel head, {solved.info.run_id[:12]}"
     assert members[-1] == "together"
+
+
+def test_a_fusion_judges_labels_by_its_members_models_of_all_other_rows(project, fused, solved, stepped):
+    pool = read_pool(fused)
+    judged = {solved.info.run_id: read_left_out(project.client, solved)}
+    judged[stepped.info.run_id] = read_table(artifact_path(stepped, "oof.parquet"))
+    first = judged[pool.runs[0]]
+    found = Pool(pool.weights).combine([align(judged[run_id], first).probabilities for run_id in pool.runs])
+    doubted = table_of(fused, "label_issues.csv")
+    assert len(doubted) == (found.argmax(axis=1) != first.targets()).sum() > 0
+    for row in doubted:
+        given = found[first.ids.index(row["id"]), first.classes.index(row["given_label"])]
+        assert float(row["given_probability"]) == pytest.approx(given, abs=1e-6)
 
 
 def test_a_fusion_of_products_that_changed_has_no_pictures(project, solved, tmp_path):

@@ -16,7 +16,7 @@ from mmclf.model.kernels import Comparable, KernelParameters, Prepared, learn_sc
 from mmclf.training import kernel_fit as module
 from mmclf.training import kernel_solvers as solvers
 from mmclf.training.kernel_fit import fit_kernel_head
-from mmclf.training.left_out import LeftOut, blocks_of
+from mmclf.training.left_out import LeftOut, blocks_of, scores_without_these
 from tests.products import CLASSES, draw_products
 
 
@@ -36,12 +36,13 @@ def problem(rows=40, groups=None):
     return solvers.Problem(comparable, targets, groups, log_prior)
 
 
-def left_out_by_hand(matrix, encoded, groups):
-    """Solve without each group in turn; `matrix` with the ridge on its diagonal."""
+def left_out_by_hand(matrix, encoded, groups, these=()):
+    """Solve without each group in turn, and without these rows; `matrix` with the ridge on its diagonal."""
     scores = torch.empty_like(encoded)
+    used = ~np.isin(np.arange(len(groups)), these)
     for group in np.unique(groups):
         out = torch.from_numpy(np.flatnonzero(groups == group))
-        rest = torch.from_numpy(np.flatnonzero(groups != group))
+        rest = torch.from_numpy(np.flatnonzero((groups != group) & used))
         weights = torch.linalg.solve(matrix[rest][:, rest], encoded[rest])
         scores[out] = matrix[out][:, rest] @ weights
     return scores
@@ -61,6 +62,42 @@ def test_scores_without_a_group_are_those_of_a_model_without_it(groups):
     torch.testing.assert_close(raw.scores, left_out_by_hand(matrix, task.encoded(), groups), atol=1e-9, rtol=0)
     torch.testing.assert_close(matrix @ raw.alpha, task.encoded(), atol=1e-9, rtol=0)
     assert raw.rows.tolist() == list(range(40))
+
+
+@pytest.mark.parametrize("groups", GROUPS)
+def test_scores_without_more_rows_are_those_of_a_model_without_them(groups):
+    task = problem(groups=groups)
+    compared = task.rows.compared()
+    matrix = solvers.kernel_matrix(compared, compared, KernelParameters.start(KERNELS)).double()
+    matrix.diagonal().add_(0.3)
+    inverse, encoded = torch.linalg.inv(matrix), task.encoded()
+    these = np.flatnonzero(np.isin(groups, groups[[5, 17]]))
+    found = scores_without_these(inverse, inverse @ encoded, encoded, groups, these)
+    torch.testing.assert_close(found, left_out_by_hand(matrix, encoded, groups, these), atol=1e-9, rtol=0)
+
+
+def test_a_label_is_judged_without_itself_and_without_other_wrong_ones():
+    """A product twice, once with a wrong label: by all others the right one of the two would be doubted as well."""
+    inputs, targets = draw_products(400, without=0.0, noise=0.5)
+    again = inputs.take(np.r_[np.arange(400), 0:8])
+    wrong = np.r_[targets, (targets[:8] + 1) % CLASSES]
+    fitted = fit(again, wrong)
+    beliefs = fitted.left_out
+    assert beliefs.dtype == np.float32
+    np.testing.assert_allclose(beliefs.sum(axis=1), 1, atol=1e-5)
+    assert (beliefs[400:].argmax(axis=1) == targets[:8]).all()
+    assert beliefs[np.arange(8), targets[:8]].min() > 0.7
+    # twins that are left out together say nothing of each other either
+    together = fit(again, wrong, groups=[str(row % 400) for row in range(408)]).left_out
+    assert together[np.arange(8), targets[:8]].min() > 0.7
+
+
+def test_where_there_are_landmarks_no_row_is_judged_by_the_others(monkeypatch):
+    inputs, targets = draw_products(120)
+    assert fit(inputs, targets).left_out.shape == (120, CLASSES)
+    monkeypatch.setattr(module, "EXACT_ROWS", 100)
+    monkeypatch.setattr(module, "LANDMARKS", 60)
+    assert fit(inputs, targets).left_out is None
 
 
 @pytest.mark.parametrize("groups", GROUPS)
