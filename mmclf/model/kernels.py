@@ -13,7 +13,7 @@ import torch
 from scipy.sparse import csr_array
 
 from .head_inputs import HeadInputs
-from .terms import BUCKETS, InverseFrequency, count_terms
+from .terms import BUCKETS, InverseFrequency, TermIndex, count_terms
 
 # numbers of a part of a kernel matrix
 BLOCK = 2**23
@@ -45,6 +45,11 @@ class Compared:
 
     def __len__(self) -> int:
         return len(self.has)
+
+    @cached_property
+    def indexes(self) -> dict[str, TermIndex]:
+        """By name of TERMS, for rows that are compared with these."""
+        return {name: TermIndex(terms) for name, terms in self.terms.items()}
 
     def take(self, rows: np.ndarray | slice) -> "Compared":
         """Some of the rows."""
@@ -214,7 +219,7 @@ def similarities(one: Compared, other: Compared, kernels: Sequence[str]) -> dict
         found[name] = one.vectors[name] @ other.vectors[name].T
     for name in TERMS:
         if name in kernels:
-            found[name] = torch.from_numpy((one.terms[name] @ other.terms[name].T).toarray())
+            found[name] = other.indexes[name].products(one.terms[name])
     return found
 
 

@@ -2,30 +2,66 @@
 
 Terms are hashed into a fixed number of buckets, so nothing of a vocabulary has to be built, kept or sent along: a table
 of any length is counted in one pass, and a model holds one number for each bucket that its training rows use.
+
+Before, texts are made plain: what differs in accents, width or alphabet alone becomes one term.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import torch
+from anyascii import anyascii
 from scipy.sparse import csr_array
 
 Kind = Literal["words", "chars"]
 # with a million buckets, one term in some hundred of a table of thousands of rows shares its own with another
 BUCKETS = 2**20
+# of the rows: a term of more is multiplied as a dense matrix
+FREQUENT = 0.05
 # words and pairs of words; one to five characters within a word: one is a word in Chinese, and half of one in Japanese
 ANALYZERS: dict[str, tuple[str, tuple[int, int]]] = {"words": ("word", (1, 2)), "chars": ("char_wb", (1, 5))}
+# the blocks from here on are Chinese, Japanese, full width or symbols; before it stand the alphabets, Hangul's letters
+# among them
+FIRST_IDEOGRAPHIC = 0x2E80
+
+
+class _Letters(dict[int, str]):
+    """What each character becomes, by its code point, found once."""
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        if code < FIRST_IDEOGRAPHIC:
+            letter = "" if unicodedata.combining(letter) else anyascii(letter).lower()
+        self[code] = letter
+        return letter
+
+
+_LETTERS = _Letters()
+
+
+def plain(text: str) -> str:
+    """A text in small letters, without accents, in Latin script unless it is Chinese or Japanese.
+
+    So `шоколад`, `Schokolade` and `chocolate` share some of their characters, and full width is as half width. An
+    ideograph is a word or half of one, and says more than its sound.
+    """
+    if text.isascii():
+        return text.lower()
+    # marks of Japanese syllables go together with them again
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", text.lower()).translate(_LETTERS))
 
 
 def count_terms(texts: Sequence[str], kind: Kind) -> csr_array:
-    """1 + log of how often each term stands in each text, float32 (rows, BUCKETS)."""
+    """1 + log of how often each term stands in each text, made plain, float32 (rows, BUCKETS)."""
     from sklearn.feature_extraction.text import HashingVectorizer  # here, since it takes a second
 
     analyzer, lengths = ANALYZERS[kind]
     hashing = HashingVectorizer(
         analyzer=analyzer, ngram_range=lengths, n_features=BUCKETS, alternate_sign=False, norm=None, dtype=np.float32
     )
-    counts = csr_array(hashing.transform(texts), dtype=np.float32)
+    counts = csr_array(hashing.transform([plain(text) for text in texts]), dtype=np.float32)
     counts.data = 1 + np.log(counts.data)
     return counts
 
@@ -64,3 +100,43 @@ class InverseFrequency:
         squares = np.bincount(rows, weights=found.data.astype(np.float64) ** 2, minlength=counts.shape[0])
         found.data = (found.data / np.sqrt(squares)[rows]).astype(np.float32)
         return found
+
+
+class TermIndex:
+    """Rows of TF-IDF that others are compared with.
+
+    A term of many rows is in the products of nearly all pairs: such terms are multiplied as a dense matrix, which
+    is faster (docs/lab-log.md, 2026-11-27).
+    """
+
+    def __init__(self, rows: csr_array) -> None:
+        """
+        Args:
+            rows: float32 (m, BUCKETS).
+        """
+        used = np.bincount(rows.indices, minlength=BUCKETS)
+        frequent = np.flatnonzero(used > FREQUENT * rows.shape[0])
+        self._count = len(frequent)
+        self._column = np.full(BUCKETS, -1, dtype=np.int32)
+        self._column[frequent] = np.arange(self._count, dtype=np.int32)
+        dense, rare = self._split(rows)
+        self._dense, self._rare = dense.T, rare.T.tocsr()
+
+    def products(self, rows: csr_array) -> torch.Tensor:
+        """Of each row with each of the index: float32 (n, m).
+
+        Args:
+            rows: float32 (n, BUCKETS).
+        """
+        dense, rare = self._split(rows)
+        return torch.from_numpy((rare @ self._rare).toarray()).addmm_(dense, self._dense)
+
+    def _split(self, rows: csr_array) -> tuple[torch.Tensor, csr_array]:
+        """The frequent terms, float32 (n, frequent), and the others, float32 (n, BUCKETS)."""
+        columns = self._column[rows.indices]
+        is_rare = columns < 0
+        numbers = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+        dense = np.zeros((rows.shape[0], self._count), dtype=np.float32)
+        dense[numbers[~is_rare], columns[~is_rare]] = rows.data[~is_rare]
+        starts = np.r_[0, np.cumsum(is_rare)][rows.indptr]
+        return torch.from_numpy(dense), csr_array((rows.data[is_rare], rows.indices[is_rare], starts), shape=rows.shape)

@@ -38,6 +38,7 @@ PACKAGES = (
     "transformers",
     "safetensors",
     "scikit-learn",
+    "anyascii",
     "scipy",
     "numpy",
     "pandas",
