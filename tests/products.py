@@ -30,4 +30,5 @@ def draw_products(rows=120, seed=0, *, without=0.15, noise=1.0):
         has_picture,
         texts.astype(np.float32),
         (titles.astype(np.float32), has_title),
+        outlines=np.abs(images[:, :6] - 3).astype(np.float32),
     ), targets

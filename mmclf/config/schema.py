@@ -30,9 +30,9 @@ ImageSize = Annotated[int, Field(ge=16, le=2048)]
 MOST_FOLDS = 100
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-# of image features, of those of the image tower's last layers, of text features, of those of the first text column
-# alone, of image and text at once, of the text's words, and of its characters
-KernelName = Literal["image", "layers", "text", "title", "product", "words", "chars"]
+# of image features, of those of the image tower's last layers, of edges and their directions, of text features, of
+# those of the first text column alone, of image and text at once, of the text's words, and of its characters
+KernelName = Literal["image", "layers", "outline", "text", "title", "product", "words", "chars"]
 KERNELS: tuple[KernelName, ...] = typing.get_args(KernelName)
 # what of a product is compared with the classes' names
 Side = Literal["picture", "text"]

@@ -12,6 +12,7 @@ from ..data.images import Transform
 from ..data.text import Tokens
 from ..errors import BackboneError, CheckpointError
 from .identity import BackboneIdentity, BackboneSpec, tokenizer_digest
+from .outline import outlines
 
 # learnt for contrast between the towers; a classifier doesn't use them
 UNUSED = ("logit_scale", "logit_bias")
@@ -41,13 +42,14 @@ class Backbone(nn.Module):
         features: torch.Tensor = self.clip.encode_image(self._normalised(images))  # type: ignore[operator]
         return features
 
-    def encode_image_and_layers(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (n, 3, img_size, img_size) -> (n, image_dim + layers_dim).
+    def encode_image_in_detail(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 (n, 3, img_size, img_size) -> (n, image_dim + layers_dim + OUTLINE_DIM).
 
-        First what `encode_image` gives, then the last layers, each of unit length.
+        First what `encode_image` gives, then the last layers, each of unit length, then the outlines.
         """
         features, layers = last_layers(self.clip.visual, self._normalised(images))
-        return torch.cat([features.float(), *(nn.functional.normalize(each, dim=1) for each in layers)], dim=1)
+        layers = [nn.functional.normalize(each, dim=1) for each in layers]
+        return torch.cat([features.float(), *layers, outlines(images)], dim=1)
 
     def _normalised(self, images: torch.Tensor) -> torch.Tensor:
         images = self.transform.normalise(images)

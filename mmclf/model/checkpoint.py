@@ -25,7 +25,7 @@ from ..store.files import atomic_folder, read_header, sha256_of, write_header
 from .classifier import Head
 from .finite import is_finite
 from .head_inputs import ScoringHead
-from .identity import BackboneIdentity
+from .identity import OUTLINE_DIM, BackboneIdentity
 
 WEIGHTS, META = "weights.safetensors", "meta.json"
 HEAD, TOWERS = "head.", "backbone.clip."
@@ -173,7 +173,7 @@ def open_head(checkpoint: Checkpoint, device: torch.device) -> ScoringHead:
             f"{checkpoint.folder}: its head has {len(solved.log_prior)} classes, but {META} names {len(meta.classes)}"
         )
     image_dim, text_dim, layers_dim = meta.backbone.widths
-    widths = {"image": image_dim, "layers": layers_dim, "text": text_dim, "title": text_dim}
+    widths = {"image": image_dim, "layers": layers_dim, "outline": OUTLINE_DIM, "text": text_dim, "title": text_dim}
     for name, width in solved.widths.items():
         if width != widths[name]:
             raise CheckpointError(

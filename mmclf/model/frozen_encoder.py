@@ -18,8 +18,8 @@ from ..data.text import Tokens
 from ..data.views import EVAL
 from ..runtime.device import Precision
 from ..store.cache import Cache
+from .head_inputs import PictureFeatures
 from .picture_encoder import PictureEncoder
-from .picture_store import parted
 from .text_encoder import TextEncoder
 from .tower_runner import TowerRunner
 from .towers import Towers
@@ -79,7 +79,7 @@ class Encoder:
         )
         self._pictures = PictureEncoder(runner, data, seed=seed, sizes=sizes)
         self._texts = TextEncoder(runner, data.max_len)
-        self._image_dim = runner.spec.identity.image_dim
+        self._identity = runner.spec.identity
         self.unreadable = self._pictures.unreadable
         self.truncated = 0
         self.is_cut = np.empty(0, dtype=bool)
@@ -93,7 +93,7 @@ class Encoder:
         *,
         flips: Sequence[bool] = (False,),
         spool: PixelSpool | None = None,
-        layers: bool = False,
+        details: bool = False,
     ) -> list[np.ndarray]:
         """Image features of each row: the mean over its pictures; black where it has none that can be decoded.
 
@@ -102,21 +102,21 @@ class Encoder:
             epoch: of the random crops; EVAL for the eval view.
             flips: False for the picture, True for its mirror image.
             spool: where eval views that were decoded at this size lie, and where those wanted later are put.
-            layers: those of the image tower's last layers too, where it tells them.
+            details: those of the image tower's last layers too, where it tells them, and the outlines.
 
         Returns:
-            float32 (rows, image_dim) for each of `flips`; with layers (rows, image_dim + layers_dim), see `parted`.
+            float32 (rows, image_dim) for each of `flips`; with details wider, see `parted`.
 
         Raises:
             PictureError: an unreadable picture, with `data.on_bad_image: error`.
             BackboneError: the towers are needed and can't be loaded.
         """
-        features, self.has_picture = self._pictures.features(rows, epoch, flips, spool, layers=layers)
+        features, self.has_picture = self._pictures.features(rows, epoch, flips, spool, details=details)
         return features
 
-    def parted(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Picture features of `images`: (n, image_dim), and (n, layers_dim), 0 wide where they weren't asked for."""
-        return parted(features, self._image_dim)
+    def parted(self, features: np.ndarray) -> PictureFeatures:
+        """Picture features of `images`, taken apart."""
+        return PictureFeatures.of(features, self._identity)
 
     def texts(self, rows: Rows, *, memo: dict[tuple[str, int], Tokens] | None = None) -> np.ndarray:
         """Text features of each row, float32 (rows, text_dim).
@@ -142,20 +142,20 @@ class Encoder:
         return self._texts.features(rows.titles)[0], np.array([bool(title) for title in rows.titles], dtype=bool)
 
     def missing(
-        self, rows: Rows, epochs: Sequence[int] = (EVAL,), flips: Sequence[bool] = (False,), *, layers: bool = False
+        self, rows: Rows, epochs: Sequence[int] = (EVAL,), flips: Sequence[bool] = (False,), *, details: bool = False
     ) -> list[float]:
         """Which share of the views of each epoch isn't kept, in [0, 1], by a sample of the rows; nothing is decoded.
 
         Args:
             rows: the products.
             epochs: of the views.
-            flips: see `images`, as of `layers`.
-            layers: count a view as kept only with its last layers.
+            flips: see `images`, as of `details`.
+            details: count a view as kept only with its details.
         """
         if not len(rows):
             return [1.0] * len(epochs)
         drawn = rows.take(_sample(len(rows)))
-        return [self._pictures.missing_share(drawn, epoch, flips, layers=layers) for epoch in epochs]
+        return [self._pictures.missing_share(drawn, epoch, flips, details=details) for epoch in epochs]
 
     def missing_texts(self, texts: Sequence[str]) -> float:
         """Which share of texts isn't kept, in [0, 1], by a sample."""

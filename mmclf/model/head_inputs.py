@@ -3,10 +3,32 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+
+from .identity import BackboneIdentity
+
+
+class PictureFeatures(NamedTuple):
+    """Features of n pictures, or of the pictures of n rows; each (n, 0) where it isn't wanted.
+
+    Attributes:
+        images: float32 (n, image_dim), of the image tower.
+        layers: float32 (n, layers_dim), of its last layers.
+        outlines: float32 (n, OUTLINE_DIM).
+    """
+
+    images: np.ndarray
+    layers: np.ndarray
+    outlines: np.ndarray
+
+    @classmethod
+    def of(cls, found: np.ndarray, identity: BackboneIdentity) -> "PictureFeatures":
+        """From one after the other, float32 (n, image_dim), or with details (n, image_dim + details_dim)."""
+        image_dim, layers_end = identity.image_dim, identity.image_dim + identity.layers_dim
+        return cls(found[:, :image_dim], found[:, image_dim:layers_end], found[:, layers_end:])
 
 
 @dataclass(frozen=True)
@@ -20,6 +42,7 @@ class HeadInputs:
         has_picture: bool (n,), whether a row has a picture that could be decoded.
         strings: the texts themselves.
         layers: float32 (n, layers_dim), of the image tower's last layers; as `images`, (n, 0) where no head reads them.
+        outlines: float32 (n, OUTLINE_DIM), where the pictures have edges; the same.
         titles: float32 (n, text_dim), features of the first text fields alone; (n, 0) where no head reads them or
             there is only one field.
         has_title: bool (n,), whether that field isn't empty.
@@ -30,6 +53,7 @@ class HeadInputs:
     has_picture: np.ndarray
     strings: Sequence[str]
     layers: np.ndarray
+    outlines: np.ndarray
     titles: np.ndarray
     has_title: np.ndarray
 
@@ -42,14 +66,16 @@ class HeadInputs:
         texts: np.ndarray | None,
         titles: tuple[np.ndarray, np.ndarray] | None = None,
         layers: np.ndarray | None = None,
+        outlines: np.ndarray | None = None,
     ) -> "HeadInputs":
         """Rows of which some features may not be wanted: those are 0 wide, and no row has one."""
         nothing = np.empty((len(strings), 0), dtype=np.float32)
-        if has_picture is None or (images is None and layers is None):
+        if has_picture is None or all(each is None for each in (images, layers, outlines)):
             has_picture = np.zeros(len(strings), dtype=bool)
         titles = titles or (nothing, np.zeros(len(strings), dtype=bool))
-        images, layers, texts = (nothing if each is None else each for each in (images, layers, texts))
-        return cls(images, texts, has_picture, strings, layers, *titles)
+        wanted = (nothing if each is None else each for each in (images, layers, outlines, texts))
+        images, layers, outlines, texts = wanted
+        return cls(images, texts, has_picture, strings, layers, outlines, *titles)
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -88,6 +114,7 @@ class HeadInputs:
             self.has_picture[rows],
             strings,
             self.layers[rows],
+            self.outlines[rows],
             self.titles[rows],
             self.has_title[rows],
         )
@@ -98,7 +125,7 @@ class ScoringHead(Protocol):
 
     @property
     def reads(self) -> Sequence[str]:
-        """Names of the features that it needs: image, layers, text, title."""
+        """Names of the features that it needs: image, layers, outline, text, title."""
 
     def probabilities(self, rows: HeadInputs) -> torch.Tensor:
         """float32 (n, classes), on the device of the head."""

@@ -19,6 +19,7 @@ from ..store.cache import BACKBONES, Cache
 
 # of what is kept of a backbone; another number leaves the kept unused
 KNOWN = 2
+OUTLINE_DIM = 576  # see outline.py
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class BackboneIdentity:
     image_dim: int
     text_dim: int
     layers_dim: int = 0
+
+    @property
+    def details_dim(self) -> int:
+        """Width of what is told of a picture beside its feature: the last layers, and the outline."""
+        return self.layers_dim + OUTLINE_DIM
 
     @property
     def widths(self) -> tuple[int, int, int]:

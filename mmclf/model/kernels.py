@@ -21,11 +21,12 @@ BLOCK = 2**23
 COUNTED_ROWS = 50_000
 # rows that are looked at together where a table is gone through
 STEP = 16_384
-FEATURES = ("image", "layers", "text", "title")
+FEATURES = ("image", "layers", "outline", "text", "title")
 TERMS = ("words", "chars")
-OF_PICTURES = frozenset({"image", "layers"})
+OF_PICTURES = frozenset({"image", "layers", "outline"})
+DETAILS = frozenset({"layers", "outline"})  # which are encoded together
 # the column of `Compared.has` that says whether a row has one
-HAS = {"image": 0, "layers": 0, "text": 1, "title": 2}
+HAS = {"image": 0, "layers": 0, "outline": 0, "text": 1, "title": 2}
 OF_TEXTS = frozenset({"text", "title", "words", "chars"})
 
 
@@ -296,6 +297,7 @@ def _features(inputs: HeadInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
     return {
         "image": lambda: (inputs.images, inputs.has_picture),
         "layers": lambda: (inputs.layers, inputs.has_picture),
+        "outline": lambda: (inputs.outlines, inputs.has_picture),
         "text": lambda: (inputs.texts, inputs.has_text),
         "title": lambda: (inputs.titles, inputs.has_title),
     }[name]()

@@ -33,10 +33,10 @@ class _Work:
         files: where they come from.
         views: one of each; the first is the placeholder.
         keys: by flip and view, what each feature is kept under.
-        features: by flip, float32 (views, image_dim, or image_dim + layers_dim).
+        features: by flip, float32 (views, image_dim), or with details as `PictureStore` has them.
         is_there: bool (views, flips), which features are known.
         flips: False for the picture, True for its mirror image.
-        layers: whether those of the last layers are wanted too.
+        details: whether those of the last layers and the outlines are wanted too.
         spool: of eval views.
         watch: since the work began.
     """
@@ -47,7 +47,7 @@ class _Work:
     features: list[np.ndarray]
     is_there: np.ndarray
     flips: Sequence[bool]
-    layers: bool
+    details: bool
     spool: PixelSpool | None
     watch: Stopwatch
 
@@ -82,7 +82,7 @@ class PictureEncoder:
         return speed_kinds.picture_kind(self._runner.towers_used, flips)
 
     def features(
-        self, rows: Rows, epoch: int, flips: Sequence[bool], spool: PixelSpool | None, *, layers: bool
+        self, rows: Rows, epoch: int, flips: Sequence[bool], spool: PixelSpool | None, *, details: bool
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """Features of each row, and bool (rows,), which have a picture that could be decoded; see `Encoder.images`."""
         watch = Stopwatch()
@@ -90,15 +90,14 @@ class PictureEncoder:
         files = self._files(rows)
         distinct = self._distinct(rows, files, epoch)
         keys = [_keys(distinct.contents, flip=flip) for flip in flips]
-        layers = layers and identity.layers_dim > 0
-        width = identity.image_dim + (identity.layers_dim if layers else 0)
+        width = identity.image_dim + (identity.details_dim if details else 0)
         features = [allocate(len(distinct.views), width, runner.folder) for _ in flips]
         is_there = np.zeros((len(distinct.views), len(flips)), dtype=bool)
         if self._store is not None:
             for flip, (of_flip, out) in enumerate(zip(keys, features, strict=True)):
                 is_there[:, flip] = self._store.get(of_flip, out)
         before = is_there.copy()
-        work = _Work(files, distinct.views, keys, features, is_there, flips, layers, spool, watch)
+        work = _Work(files, distinct.views, keys, features, is_there, flips, details, spool, watch)
         missing = np.flatnonzero(~is_there.all(axis=1))
         if not len(missing):
             runner.skip(self.kind(len(flips)))
@@ -115,14 +114,13 @@ class PictureEncoder:
             runner.settle(self.kind(len(flips)))
         return gathered, has_picture
 
-    def missing_share(self, rows: Rows, epoch: int, flips: Sequence[bool], *, layers: bool) -> float:
+    def missing_share(self, rows: Rows, epoch: int, flips: Sequence[bool], *, details: bool) -> float:
         """Which share of the views of some rows isn't kept, in [0, 1]; nothing is decoded."""
         if self._store is None:
             return 1.0
         shown = self._distinct(rows, self._files(rows), epoch).contents[1:]
         keys = [key for flip in flips for key in _keys(shown, flip=flip)]
-        layers = layers and self._runner.spec.identity.layers_dim > 0
-        return 1 - self._store.share(keys, layers=layers) if keys else 0.0
+        return 1 - self._store.share(keys, details=details) if keys else 0.0
 
     def _files(self, rows: Rows) -> Pictures:
         transform, most = self._runner.spec.transform, self._data.max_megapixels
@@ -192,7 +190,7 @@ class PictureEncoder:
         for flip in flips:
             inputs = mirrored(moved) if work.flips[flip] else moved
             backbone = runner.backbone
-            encode = backbone.encode_image_and_layers if work.layers else backbone.encode_image
+            encode = backbone.encode_image_in_detail if work.details else backbone.encode_image
             features = runner.run(encode, inputs, runner.size)
             work.features[flip][places] = features
             work.is_there[places, flip] = True

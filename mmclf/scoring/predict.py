@@ -20,8 +20,8 @@ from ..data.rows import Rows
 from ..data.text import Tokens, text_sizes
 from ..data.views import EVAL, count_views, views_of_row
 from ..model.frozen_encoder import Encoder
-from ..model.head_inputs import HeadInputs
-from ..model.kernels import OF_PICTURES
+from ..model.head_inputs import HeadInputs, PictureFeatures
+from ..model.kernels import DETAILS, OF_PICTURES
 from ..runtime.agenda import Agenda
 from ..runtime.speed import Ledger, Stopwatch
 from .fold_models import FoldModels, Pass
@@ -112,8 +112,8 @@ class Scoring:
             looks = bool(OF_PICTURES & reads)
             flips = (False, True) if self._infer.tta and looks else (False,)
             encoder = self._encoder(number, chosen)
-            layers = "layers" in reads
-            of_pictures = encoder.missing(self._rows, flips=flips, layers=layers)[0] if looks else 0.0
+            details = bool(DETAILS & reads)
+            of_pictures = encoder.missing(self._rows, flips=flips, details=details)[0] if looks else 0.0
             of_texts = encoder.missing_texts(self._rows.texts)
             for start in range(0, len(self._rows), size):
                 part = self._rows.slice(start, start + size)
@@ -150,10 +150,10 @@ class Scoring:
                 encoder = self._encoder(number, chosen)
                 loaded = self._models.load(number)
                 reads = {name for head in loaded.heads for name in head.reads}
-                pictures: list[tuple[np.ndarray | None, np.ndarray | None]] = [(None, None)]
+                pictures: list[PictureFeatures | None] = [None]
                 if OF_PICTURES & reads:
                     flips = (False, True) if self._infer.tta else (False,)
-                    views = encoder.images(rows, EVAL, flips=flips, spool=spool, layers="layers" in reads)
+                    views = encoder.images(rows, EVAL, flips=flips, spool=spool, details=bool(DETAILS & reads))
                     pictures = [encoder.parted(view) for view in views]
                 texts = None
                 if "text" in reads:
@@ -161,8 +161,8 @@ class Scoring:
                     texts = encoder.texts(rows, memo=shared)
                 titles = encoder.titles(rows) if "title" in reads else None
                 inputs = [
-                    HeadInputs.of(rows.texts, images, encoder.has_picture, texts, titles, layers)
-                    for images, layers in pictures
+                    HeadInputs.of(rows.texts, images, encoder.has_picture, texts, titles, layers, outlines)
+                    for images, layers, outlines in [each or (None, None, None) for each in pictures]
                 ]
                 for expert, found in self._apply_heads(number, inputs).items():
                     totals[expert][:, self._models.columns[expert]] += found

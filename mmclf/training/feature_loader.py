@@ -10,31 +10,32 @@ from ..data.rows import Rows
 from ..data.views import EVAL
 from ..model.classifier import FeatureBatch
 from ..model.frozen_encoder import Encoder
-from ..model.head_inputs import HeadInputs
+from ..model.head_inputs import HeadInputs, PictureFeatures
+from ..model.kernels import DETAILS
 
 
 class TableFeatures:
     """The features of a table: computed when they are first asked for, unless the cache has them."""
 
-    def __init__(self, rows: Rows, encoder: Encoder, *, layers: bool = False) -> None:
+    def __init__(self, rows: Rows, encoder: Encoder, *, details: bool = False) -> None:
         """
         Args:
             rows: of the table.
             encoder: of its pictures and texts.
-            layers: the eval view is always encoded with its last layers, since a later head reads them.
+            details: the eval view is always encoded with its details, since a later head reads them.
         """
         self.encoder = encoder
         self._rows = rows
         self._images: dict[int, np.ndarray] = {}
-        self._with_layers = layers
-        self._layers: np.ndarray | None = None
+        self._with_details = details
+        self._in_detail: PictureFeatures | None = None
         self._has_picture: np.ndarray | None = None
         self._texts: np.ndarray | None = None
 
     def images(self, view: int) -> np.ndarray:
         """float32 (rows, image_dim): of the eval view (EVAL) or of training view 1, 2, ...; see `Encoder.images`."""
-        if view == EVAL and self._with_layers:
-            self._look_into_layers()
+        if view == EVAL and self._with_details:
+            self._look_closely()
         if view not in self._images:
             (self._images[view],) = self.encoder.images(self._rows, view)
             if view == EVAL:
@@ -47,19 +48,21 @@ class TableFeatures:
         Args:
             reads: names of FEATURES that are wanted; the others are left out, as if no row had any.
         """
-        layers = self._look_into_layers() if "layers" in reads else None
+        detailed = self._look_closely() if DETAILS & set(reads) else None
         images = self.images(EVAL) if "image" in reads else None
         texts = self.texts() if "text" in reads else None
         titles = self.encoder.titles(self._rows) if "title" in reads else None
-        return HeadInputs.of(self._rows.texts, images, self._has_picture, texts, titles, layers)
+        layers, outlines = (None, None) if detailed is None else (detailed.layers, detailed.outlines)
+        return HeadInputs.of(self._rows.texts, images, self._has_picture, texts, titles, layers, outlines)
 
-    def _look_into_layers(self) -> np.ndarray:
-        """float32 (rows, layers_dim); the features of the eval view come with them."""
-        if self._layers is None:
-            (found,) = self.encoder.images(self._rows, EVAL, layers=True)
+    def _look_closely(self) -> PictureFeatures:
+        """Of the eval view, with details."""
+        if self._in_detail is None:
+            (found,) = self.encoder.images(self._rows, EVAL, details=True)
             self._has_picture = self.encoder.has_picture
-            self._images[EVAL], self._layers = self.encoder.parted(found)
-        return self._layers
+            self._in_detail = self.encoder.parted(found)
+            self._images[EVAL] = self._in_detail.images
+        return self._in_detail
 
     def texts(self) -> np.ndarray:
         """float32 (rows, text_dim); see `Encoder.texts`."""

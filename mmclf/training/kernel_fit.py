@@ -44,9 +44,9 @@ from .left_out import LeftOut, blocks_of
 EXACT_ROWS, LANDMARKS = 20_000, 4096
 # of memory for each pair of rows: the kernel matrix in both precisions, and its factor
 BYTES_A_PAIR = 24
-# what the parameters of the kernels are learned by: rows, steps, their rate and precision; the later go on from the
-# earlier, where there are more rows
-LEARN = ((800, 30, 0.2, torch.float64), (1600, 8, 0.1, torch.float32))
+# what the parameters of the kernels are learned by, in single precision: rows, steps and their rate; the later go on
+# from the earlier, where there are more rows
+LEARN = ((800, 30, 0.2), (1600, 8, 0.1))
 # rows of a kind that must be there, for a choice between two solutions by their likelihood
 ROUTE_ROWS = 30
 START_LAMBDA, LEAST_LAMBDA = 0.3, 1e-4
@@ -109,8 +109,9 @@ def fit_kernel_head(
     Raises:
         TrainingError: no row has what the kernels compare.
     """
-    if not table.inputs.layers.shape[1]:  # a tower that doesn't tell them
-        kernels = [name for name in kernels if name != "layers"]
+    for name, values in (("layers", table.inputs.layers), ("outline", table.inputs.outlines)):
+        if not values.shape[1]:  # as of a tower that doesn't tell its layers
+            kernels = [other for other in kernels if other != name]
     rng = np.random.default_rng(derive_seed(seed, "kernel head"))
     support = np.arange(len(targets))
     most = most_exact_rows()
@@ -213,32 +214,30 @@ def _learn(whole: Problem, kernels: Sequence[str], rng: np.random.Generator) -> 
     start = KernelParameters.start(kernels)
     values = torch.tensor([*start.tensors(), np.log(START_LAMBDA), *START_LINK], dtype=torch.float64)
     learned = 0
-    for rows, steps, rate, kind in LEARN:
+    for rows, steps, rate in LEARN:
         if learned == len(problem.targets):
             break
         drawn = draw_groups(problem.groups, rows, rng)
         learned = len(drawn)
-        values = _descend(problem.take(drawn), start, values, steps, rate, kind)
+        values = _descend(problem.take(drawn), start, values, steps, rate)
     *tensors, log_ridge, _, _, _ = values.unbind()
     return Learned(start.replaced(tensors), float(log_ridge.exp()) + LEAST_LAMBDA)
 
 
-def _descend(
-    problem: Problem, start: KernelParameters, values: torch.Tensor, steps: int, rate: float, kind: torch.dtype
-) -> torch.Tensor:
-    """Some steps from `values`, float64 (parameters of the kernels, ridge, link), with matrices of a kind."""
+def _descend(problem: Problem, start: KernelParameters, values: torch.Tensor, steps: int, rate: float) -> torch.Tensor:
+    """Some steps from `values`, float64 (parameters of the kernels, ridge, link)."""
     anchors = torch.stack(start.tensors())
     values = values.clone().requires_grad_()
     compared = problem.rows.compared()
-    cosines = {name: each.to(kind) for name, each in similarities(compared, compared, start.kernels).items()}
-    encoded, targets = problem.encoded().to(kind), torch.from_numpy(problem.targets)
+    cosines = similarities(compared, compared, start.kernels)
+    encoded, targets = problem.encoded().float(), torch.from_numpy(problem.targets)
     blocks = blocks_of(problem.groups)
     optimizer = torch.optim.Adam([values], lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
         *tensors, log_ridge, log_sharpness, power, prior_power = values.unbind()
         matrix = start.replaced(tensors).combine(cosines, compared.has, compared.has)
-        regularised = matrix + (log_ridge.exp() + LEAST_LAMBDA).to(kind) * torch.eye(len(matrix), dtype=kind)
+        regularised = matrix + (log_ridge.exp() + LEAST_LAMBDA).float() * torch.eye(len(matrix))
         scores = LeftOut.apply(regularised, encoded, blocks)
         logits = Link(log_sharpness, power, prior_power).logits(scores.double(), problem.log_prior)
         moved = (torch.stack(tensors) - anchors).square().sum()

@@ -10,7 +10,7 @@ from ..config import SOLVED, Config, DataConfig
 from ..data.rows import Rows
 from ..data.text import TEXT_TOKENS, text_sizes
 from ..data.views import EVAL, count_views
-from ..model.kernels import OF_PICTURES, features_used
+from ..model.kernels import DETAILS, OF_PICTURES, features_used
 from ..model.operations import Operations, count_operations
 from ..model.speed_kinds import picture_kind, text_kind, towers_used
 from ..runtime.device import Precision, encoding_batch, pick_device, pick_precision
@@ -35,13 +35,13 @@ FEATURES = "features"
 class FeatureForecast:
     """The passes of a table through frozen towers, planned and announced."""
 
-    def __init__(self, job: str, config: Config, rows: Rows, *, layers: bool = False) -> None:
+    def __init__(self, job: str, config: Config, rows: Rows, *, details: bool = False) -> None:
         """
         Args:
             job: for the messages; "" to say nothing.
             config: resolved, of a stage 1.
             rows: of the table.
-            layers: the pictures' last layers are encoded too, even if its own head doesn't read them.
+            details: the pictures' details are encoded too, even if its own head doesn't read them.
         """
         self._job, self._config, self._rows = job, config, rows
         self._device = pick_device()
@@ -52,7 +52,7 @@ class FeatureForecast:
         views = 0 if model.head in SOLVED else train.epochs if train.views is None else min(train.views, train.epochs)
         reads = features_used(model.kernels) if model.head == "kernel" else ["image", "text"]
         self._epochs = [*range(1, views + 1), EVAL] if OF_PICTURES & set(reads) else []
-        self._layers = layers or "layers" in reads
+        self._details = details or bool(DETAILS & set(reads))
         self._pictures = count_views(rows, data.multi_image_mode)
         self._strings = [rows.texts] if "text" in reads else []
         if "title" in reads and rows.titles is not None:
@@ -74,7 +74,7 @@ class FeatureForecast:
             encoder_of: makes a quiet encoder of the towers.
         """
         encoder = encoder_of()
-        shares = encoder.missing(self._rows, self._epochs, layers=self._layers) if self._epochs else []
+        shares = encoder.missing(self._rows, self._epochs, details=self._details) if self._epochs else []
         self._plan(agenda, shares, [encoder.missing_texts(strings) for strings in self._strings])
         size = encoding_batch(self._device)
         missing = sum(shares) * self._pictures
@@ -82,7 +82,7 @@ class FeatureForecast:
             drawn = np.random.default_rng(0).permutation(len(self._rows))
             for part in (drawn[:size], drawn[-size:]):  # the first batch loads the towers and is slow
                 rows, most = self._rows.take(part), self._config.data.max_len
-                time_rows(agenda, encoder_of(), rows, most, layers=self._layers)
+                time_rows(agenda, encoder_of(), rows, most, details=self._details)
             self._say(agenda, "timed by a batch: ")
         elif not self._has_said:
             self._say(agenda)
@@ -134,7 +134,7 @@ class FeatureForecast:
         return found
 
 
-def time_rows(agenda: "Agenda", encoder: "Encoder", rows: Rows, max_len: int, *, layers: bool) -> None:
+def time_rows(agenda: "Agenda", encoder: "Encoder", rows: Rows, max_len: int, *, details: bool) -> None:
     """Encode some rows, and let the agenda learn how long it took.
 
     Args:
@@ -142,9 +142,9 @@ def time_rows(agenda: "Agenda", encoder: "Encoder", rows: Rows, max_len: int, *,
         encoder: quiet.
         rows: of the table; what is kept of them isn't computed again.
         max_len: tokens of a text.
-        layers: with the last layers of the pictures.
+        details: with those of the pictures.
     """
-    encoder.images(rows, layers=layers)
+    encoder.images(rows, details=details)
     ledger = encoder.ledger
     computed, seconds, reused = ledger.computed, ledger.seconds, ledger.reused
     if computed and not reused:

@@ -133,7 +133,7 @@ def _fit(table: "TableLike", images: str | Path, options: Asked, start: float) -
             tracking.log_dataset(split.catalog, "training")
         of_mlp = resolve_config(plan.CONFIGS[plan.MLP_HEAD], shared)
         has_kernel = any(step.name == plan.KERNEL_HEAD and step.is_taken for step in steps)
-        frozen = open_frozen("fit", of_mlp, split, preparation.backbone, layers=has_kernel)
+        frozen = open_frozen("fit", of_mlp, split, preparation.backbone, details=has_kernel)
         ends = None if budget is None else start + budget
         members = train_members(steps, shared, frozen, split, table, images, ends)
         with progress.step(CONCLUSION, 1, "fusion, report and registration"):

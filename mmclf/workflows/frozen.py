@@ -41,7 +41,7 @@ class Frozen:
 
 
 def open_frozen(
-    job: str, config: Config, split: Split, backbone: LazyBackbone | None = None, *, layers: bool = False
+    job: str, config: Config, split: Split, backbone: LazyBackbone | None = None, *, details: bool = False
 ) -> Frozen:
     """The features of a table under a configuration; say on what they are computed, and which texts are cut.
 
@@ -50,7 +50,7 @@ def open_frozen(
         config: resolved.
         split: the catalogue and its folds.
         backbone: that the configuration names, where it may be loaded already; how long it takes isn't said then.
-        layers: see `TableFeatures`.
+        details: see `TableFeatures`.
     """
     device = pick_device()
     precision = pick_precision(device, config.train.amp)
@@ -72,13 +72,13 @@ def open_frozen(
             quiet=quiet,
         )
 
-    forecast = FeatureForecast("" if backbone else job, config, rows, layers=layers)
+    forecast = FeatureForecast("" if backbone else job, config, rows, details=details)
     with shown(job) as agenda:
         if not towers.is_known:  # they are loaded now, which may take long
             forecast.announce(agenda)
         encoder = encoder_of(quiet=False)
         forecast.refine(agenda, lambda: encoder_of(quiet=True))
-    features = TableFeatures(rows, encoder, layers=layers)
+    features = TableFeatures(rows, encoder, details=details)
     is_cut = None
     if config.model.head != "kernel" or "text" in features_used(config.model.kernels):
         features.texts()

@@ -174,7 +174,7 @@ def prepare(config: Config, catalog: "Catalog", *, will_fine_tune: bool) -> Prep
         for part in parts:  # the first batch loads the towers and is slow
             ledger = Ledger()
             encoder = Encoder(backbone, data, precision=precision, device=device, cache=store, quiet=True)
-            time_rows(current(), encoder, part, data.max_len, layers=True)
+            time_rows(current(), encoder, part, data.max_len, details=True)
             ledger.add(encoder.ledger)
         return ledger
 

@@ -9,6 +9,7 @@ import torch
 from ..data.rows import Rows
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint, CheckpointMeta
+from ..model.kernels import DETAILS
 from ..records.sources import Source
 from ..records.vocabulary import Tag
 from ..runtime.device import Precision, allow_tf32, pick_device, pick_precision
@@ -117,5 +118,5 @@ def _cache_for(rows: Rows, members: Sequence[Member]) -> Cache:
 def _picture_width(checkpoint: Checkpoint) -> int:
     """Numbers that are kept of a view."""
     identity, model = checkpoint.meta.backbone, checkpoint.meta.config.model
-    reads_layers = model.head == "kernel" and "layers" in model.kernels
-    return identity.image_dim + (identity.layers_dim if reads_layers else 0)
+    reads_details = model.head == "kernel" and DETAILS & set(model.kernels)
+    return identity.image_dim + (identity.details_dim if reads_details else 0)

@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from mmclf.errors import ActivationMismatchError, BackboneError, CheckpointError, WeightsUnavailableError
 from mmclf.model.backbone import Backbone, last_layers
+from mmclf.model.identity import OUTLINE_DIM
 from mmclf.model.loading import load_backbone
+from mmclf.model.outline import outlines
 from tests.conftest import MAX_LEN, SIZE
 from tests.towers import make_dual, make_folder, make_native
 
@@ -253,11 +255,13 @@ def test_the_last_layers_come_beside_the_same_features(tmp_path, kind, widths):
     side = backbone.transform.img_size
     images = torch.randint(0, 256, (3, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        both = backbone.encode_image_and_layers(images)
+        both = backbone.encode_image_in_detail(images)
         assert torch.equal(both[:, :24], backbone.encode_image(images))
-    for layer in both[:, 24:].split(widths, dim=1):
+    *layers, outline = both[:, 24:].split([*widths, OUTLINE_DIM], dim=1)
+    for layer in layers:
         torch.testing.assert_close(layer.norm(dim=1), torch.ones(3))
         assert not torch.allclose(layer[0], layer[1])
+    assert torch.equal(outline, outlines(images))
 
 
 def test_a_tower_that_does_not_tell_its_layers_has_none():

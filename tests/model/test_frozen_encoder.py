@@ -22,6 +22,7 @@ from mmclf.model import large_matrices
 from mmclf.model.backbone import Backbone
 from mmclf.model.checkpoint import build_head
 from mmclf.model.classifier import Classifier, HeadModel
+from mmclf.model.identity import OUTLINE_DIM
 from mmclf.model.towers import LazyBackbone
 from mmclf.runtime.device import Precision
 from mmclf.runtime.seeds import seed_everything
@@ -163,6 +164,32 @@ def test_a_second_run_needs_no_towers(catalog, tree, cache, monkeypatch):
     assert second.encoder.ledger.reused == first.encoder.ledger.computed + 1
     assert second.encoder.truncated == first.encoder.truncated
     assert set(second.encoder.ledger.figures()) == {"features/computed", "features/reused", "features/seconds"}
+
+
+def test_details_come_with_the_same_features_and_again_from_the_cache(catalog, tree, cache, monkeypatch):
+    config = configure(tree)
+    plain = make(catalog, config, cache)
+    parts = plain.encoder.parted(plain.images(EVAL))
+    assert parts.layers.shape[1] == parts.outlines.shape[1] == 0
+    # features without details aren't enough, and are the same with them
+    assert plain.encoder.missing(catalog.rows) == [0.0]
+    assert plain.encoder.missing(catalog.rows, details=True) == [1.0]
+    inputs = make(catalog, config, cache).head_inputs(["image", "layers", "outline"])
+    assert np.array_equal(inputs.images, plain.images(EVAL))
+    assert inputs.outlines.shape == (len(catalog), OUTLINE_DIM)
+    assert inputs.layers.shape[1] > 0
+    assert not np.array_equal(inputs.outlines[0], inputs.outlines[1])
+
+    def refuse(self):
+        raise AssertionError("the towers were loaded")
+
+    monkeypatch.setattr(LazyBackbone, "load", refuse)
+    again = make(catalog, config, cache)
+    assert again.encoder.missing(catalog.rows, details=True) == [0.0]
+    found = again.head_inputs(["layers", "outline"])
+    assert np.array_equal(found.layers, inputs.layers)
+    assert np.array_equal(found.outlines, inputs.outlines)
+    assert found.images.shape[1] == 0
 
 
 def test_other_folds_seeds_and_tables_reuse_what_is_the_same(catalog, tree, cache, encoded):

@@ -55,7 +55,8 @@ def test_an_empty_texts_feature_counts_for_nothing(head):
 
 
 @pytest.mark.parametrize(
-    ("kernels", "gone"), [(["text", "title", "words", "chars"], {"has_picture": False}), (["image"], {"strings": ""})]
+    ("kernels", "gone"),
+    [(["text", "title", "words", "chars"], {"has_picture": False}), (["image", "outline"], {"strings": ""})],
 )
 def test_a_row_that_lost_a_part_is_judged_as_by_a_head_that_never_had_it(kernels, gone):
     """Trained where no row lacks anything, so that nothing is known of rows that do."""
@@ -115,7 +116,7 @@ def test_an_index_that_leads_out_of_memory_is_refused(head, part, value):
 @pytest.mark.parametrize(
     ("kernels", "reads"),
     [
-        (KERNELS, ["image", "text", "title"]),
+        (KERNELS, ["image", "outline", "text", "title"]),
         (["title", "words"], ["title"]),
         (["words", "chars"], []),
         (["image", "words"], ["image"]),
