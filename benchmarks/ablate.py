@@ -196,6 +196,7 @@ ROWS = {
     "mlp": Row(mlp, "regression"),
     "kernel": Row(kernel(*KERNELS), "regression"),
     "no-layers": Row(kernel(*_without("layers")), "kernel"),
+    "no-title-chars": Row(kernel(*_without("title_chars")), "kernel"),
     "no-outline": Row(kernel(*_without("outline")), "kernel"),
     "no-title": Row(kernel(*_without("title")), "kernel"),
     "no-terms": Row(kernel(*_without("words", "chars")), "kernel"),

@@ -76,9 +76,9 @@ def draw(rows: int, seed: int = 0) -> Drawn:
     picked = rng.integers(0, WORDS, (rows, 12))
     hints = targets + rng.integers(0, 2, rows)
     texts = [" ".join(words[each] for each in row) + f" c{hint}" for row, hint in zip(picked, hints, strict=True)]
-    has_picture, has_title = rng.random(rows) > 0.1, np.ones(rows, dtype=bool)
+    has_picture = rng.random(rows) > 0.1
     nothing = np.empty((rows, 0), dtype=np.float32)
-    inputs = HeadInputs(features(0), features(1), has_picture, texts, nothing, nothing, features(2), has_title)
+    inputs = HeadInputs(features(0), features(1), has_picture, texts, nothing, nothing, features(2), texts)
     return Drawn(inputs, targets)
 
 

@@ -23,12 +23,12 @@ def draw_products(rows=120, seed=0, *, without=0.15, noise=1.0):
         noun = NOUNS[target] if rng.random() < 0.7 else rng.choice(NOUNS)
         strings.append("" if missing[row] > 1 - without else f"{noun} number {rng.integers(0, 50)}")
     titles = texts + noise * np.random.default_rng(seed + 1000).normal(size=(rows, 12))
-    has_title = np.array([bool(text) for text in strings])
     return HeadInputs.of(
         strings,
         images.astype(np.float32),
         has_picture,
         texts.astype(np.float32),
-        (titles.astype(np.float32), has_title),
+        titles.astype(np.float32),
+        strings,
         outlines=np.abs(images[:, :6] - 3).astype(np.float32),
     ), targets

@@ -31,8 +31,9 @@ MOST_FOLDS = 100
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 # of image features, of those of the image tower's last layers, of edges and their directions, of text features, of
-# those of the first text column alone, of image and text at once, of the text's words, and of its characters
-KernelName = Literal["image", "layers", "outline", "text", "title", "product", "words", "chars"]
+# those of the first text column alone, of image and text at once, of the text's words, of its characters, and of those
+# of the first text column
+KernelName = Literal["image", "layers", "outline", "text", "title", "product", "words", "chars", "title_chars"]
 KERNELS: tuple[KernelName, ...] = typing.get_args(KernelName)
 # what of a product is compared with the classes' names
 Side = Literal["picture", "text"]

@@ -132,14 +132,9 @@ class Encoder:
         self.truncated = int(self.is_cut.sum())
         return features
 
-    def titles(self, rows: Rows) -> tuple[np.ndarray, np.ndarray] | None:
-        """Features float32 (rows, text_dim) of the first text fields, and bool (rows,), which aren't empty.
-
-        None where there is only one field. Errors as for `texts`.
-        """
-        if rows.titles is None:
-            return None
-        return self._texts.features(rows.titles)[0], np.array([bool(title) for title in rows.titles], dtype=bool)
+    def titles(self, rows: Rows) -> np.ndarray | None:
+        """Features float32 (rows, text_dim) of the first text fields; None where there is only one. Errors: `texts`."""
+        return None if rows.titles is None else self._texts.features(rows.titles)[0]
 
     def missing(
         self, rows: Rows, epochs: Sequence[int] = (EVAL,), flips: Sequence[bool] = (False,), *, details: bool = False

@@ -45,7 +45,7 @@ class HeadInputs:
         outlines: float32 (n, OUTLINE_DIM), where the pictures have edges; the same.
         titles: float32 (n, text_dim), features of the first text fields alone; (n, 0) where no head reads them or
             there is only one field.
-        has_title: bool (n,), whether that field isn't empty.
+        title_strings: these fields themselves; "" where there is only one.
     """
 
     images: np.ndarray
@@ -55,7 +55,7 @@ class HeadInputs:
     layers: np.ndarray
     outlines: np.ndarray
     titles: np.ndarray
-    has_title: np.ndarray
+    title_strings: Sequence[str]
 
     @classmethod
     def of(
@@ -64,7 +64,8 @@ class HeadInputs:
         images: np.ndarray | None,
         has_picture: np.ndarray | None,
         texts: np.ndarray | None,
-        titles: tuple[np.ndarray, np.ndarray] | None = None,
+        titles: np.ndarray | None = None,
+        title_strings: Sequence[str] | None = None,
         layers: np.ndarray | None = None,
         outlines: np.ndarray | None = None,
     ) -> "HeadInputs":
@@ -72,10 +73,10 @@ class HeadInputs:
         nothing = np.empty((len(strings), 0), dtype=np.float32)
         if has_picture is None or all(each is None for each in (images, layers, outlines)):
             has_picture = np.zeros(len(strings), dtype=bool)
-        titles = titles or (nothing, np.zeros(len(strings), dtype=bool))
-        wanted = (nothing if each is None else each for each in (images, layers, outlines, texts))
-        images, layers, outlines, texts = wanted
-        return cls(images, texts, has_picture, strings, layers, outlines, *titles)
+        wanted = (nothing if each is None else each for each in (images, layers, outlines, texts, titles))
+        images, layers, outlines, texts, titles = wanted
+        title_strings = [""] * len(strings) if title_strings is None else title_strings
+        return cls(images, texts, has_picture, strings, layers, outlines, titles, title_strings)
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -90,24 +91,30 @@ class HeadInputs:
         """Bool (n,), whether a row has a text."""
         return np.array([bool(text) for text in self.strings], dtype=bool)
 
+    @property
+    def has_title(self) -> np.ndarray:
+        """Bool (n,), whether a row has a title."""
+        return np.array([bool(title) for title in self.title_strings], dtype=bool)
+
     def without_picture(self) -> "HeadInputs":
         """The rows as if none had a picture, for a head that looks at `has_picture`."""
         return replace(self, has_picture=np.zeros(len(self), dtype=bool))
 
     def without_text(self) -> "HeadInputs":
         """The rows as if none had a text, for a head that looks at `has_text` and `has_title`."""
-        return replace(self, strings=[""] * len(self), has_title=np.zeros(len(self), dtype=bool))
+        return replace(self, strings=[""] * len(self), title_strings=[""] * len(self))
 
     def take(self, rows: np.ndarray) -> "HeadInputs":
         """The rows at these positions."""
-        return self._at(rows, [self.strings[row] for row in rows])
+        strings, titles = ([each[row] for row in rows] for each in (self.strings, self.title_strings))
+        return self._at(rows, strings, titles)
 
     def slice(self, start: int, stop: int) -> "HeadInputs":
         """The rows from position `start` to before `stop`."""
         part = slice(start, stop)
-        return self._at(part, self.strings[part])
+        return self._at(part, self.strings[part], self.title_strings[part])
 
-    def _at(self, rows: Any, strings: Sequence[str]) -> "HeadInputs":
+    def _at(self, rows: Any, strings: Sequence[str], title_strings: Sequence[str]) -> "HeadInputs":
         return HeadInputs(
             self.images[rows],
             self.texts[rows],
@@ -116,7 +123,7 @@ class HeadInputs:
             self.layers[rows],
             self.outlines[rows],
             self.titles[rows],
-            self.has_title[rows],
+            title_strings,
         )
 
 

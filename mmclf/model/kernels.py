@@ -22,12 +22,15 @@ COUNTED_ROWS = 50_000
 # rows that are looked at together where a table is gone through
 STEP = 16_384
 FEATURES = ("image", "layers", "outline", "text", "title")
-TERMS = ("words", "chars")
+TERMS = ("words", "chars", "title_chars")
+# logarithms, of kernels that see nothing but what others see too: few rows leave them where they start
+START_WEIGHTS = {"title_chars": -1.5}
+OF_TITLES = frozenset({"title", "title_chars"})
 OF_PICTURES = frozenset({"image", "layers", "outline"})
 DETAILS = frozenset({"layers", "outline"})  # which are encoded together
 # the column of `Compared.has` that says whether a row has one
 HAS = {"image": 0, "layers": 0, "outline": 0, "text": 1, "title": 2}
-OF_TEXTS = frozenset({"text", "title", "words", "chars"})
+OF_TEXTS = frozenset({"text", "words", "chars"}) | OF_TITLES
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class Prepared:
         """By name of TERMS, float32 (n, BUCKETS)."""
         if self.counted is not None:
             return self.counted
-        return {name: count_terms(self.inputs.strings, name) for name in self.terms}  # type: ignore[arg-type]
+        return {name: count_terms(_strings(self.inputs, name), name) for name in self.terms}  # type: ignore[arg-type]
 
     def take(self, rows: np.ndarray) -> "Prepared":
         """The rows at these positions."""
@@ -152,17 +155,17 @@ def learn_scaling(rows: Prepared, chosen: np.ndarray, kernels: Sequence[str]) ->
     names = features_used(kernels)
     sums = {name: np.zeros(_features(rows.inputs, name)[0].shape[1]) for name in names}
     with_feature, used = dict.fromkeys(names, 0), {name: np.zeros(BUCKETS, dtype=np.int64) for name in rows.terms}
-    with_text = 0
+    with_terms = dict.fromkeys(rows.terms, 0)
     for part in (rows.take(chosen[start : start + STEP]) for start in range(0, len(chosen), STEP)):
         for name in names:
             values, there = _features(part.inputs, name)
             sums[name] += values[there].sum(axis=0, dtype=np.float64)
             with_feature[name] += int(there.sum())
-        with_text += int(part.inputs.has_text.sum())
         for name, counts in part.counts.items():
+            with_terms[name] += int((np.diff(counts.indptr) > 0).sum())
             used[name] += np.bincount(counts.indices, minlength=BUCKETS)  # an empty text has no terms
     means = {name: (sums[name] / max(with_feature[name], 1)).astype(np.float32) for name in names}
-    return Scaling(means, {name: InverseFrequency.learn(each, with_text) for name, each in used.items()})
+    return Scaling(means, {name: InverseFrequency.learn(each, with_terms[name]) for name, each in used.items()})
 
 
 def compare_by(rows: Prepared, scaling: Scaling) -> Compared:
@@ -238,8 +241,8 @@ class KernelParameters:
 
     @classmethod
     def start(cls, kernels: Sequence[str]) -> "KernelParameters":
-        """All the same, gamma 0.5."""
-        weights = {name: torch.zeros((), dtype=torch.float64) for name in kernels}
+        """Weights of 1, but for START_WEIGHTS; gamma 0.5."""
+        weights = {name: torch.tensor(START_WEIGHTS.get(name, 0.0), dtype=torch.float64) for name in kernels}
         widths = {name: torch.tensor(np.log(0.5), dtype=torch.float64) for name in features_used(kernels)}
         return cls(weights, widths)
 
@@ -301,6 +304,11 @@ def _features(inputs: HeadInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
         "text": lambda: (inputs.texts, inputs.has_text),
         "title": lambda: (inputs.titles, inputs.has_title),
     }[name]()
+
+
+def _strings(inputs: HeadInputs, name: str) -> Sequence[str]:
+    """What terms are counted in."""
+    return inputs.title_strings if name in OF_TITLES else inputs.strings
 
 
 def has_of(inputs: HeadInputs) -> np.ndarray:

@@ -15,13 +15,17 @@ import torch
 from anyascii import anyascii
 from scipy.sparse import csr_array
 
-Kind = Literal["words", "chars"]
+Kind = Literal["words", "chars", "title_chars"]
 # with a million buckets, one term in some hundred of a table of thousands of rows shares its own with another
 BUCKETS = 2**20
 # of the rows: a term of more is multiplied as a dense matrix
 FREQUENT = 0.05
 # words and pairs of words; one to five characters within a word: one is a word in Chinese, and half of one in Japanese
-ANALYZERS: dict[str, tuple[str, tuple[int, int]]] = {"words": ("word", (1, 2)), "chars": ("char_wb", (1, 5))}
+ANALYZERS: dict[str, tuple[str, tuple[int, int]]] = {
+    "words": ("word", (1, 2)),
+    "chars": ("char_wb", (1, 5)),
+    "title_chars": ("char_wb", (1, 5)),
+}
 # the blocks from here on are Chinese, Japanese, full width or symbols; before it stand the alphabets, Hangul's letters
 # among them
 FIRST_IDEOGRAPHIC = 0x2E80

@@ -161,7 +161,7 @@ class Scoring:
                     texts = encoder.texts(rows, memo=shared)
                 titles = encoder.titles(rows) if "title" in reads else None
                 inputs = [
-                    HeadInputs.of(rows.texts, images, encoder.has_picture, texts, titles, layers, outlines)
+                    HeadInputs.of(rows.texts, images, encoder.has_picture, texts, titles, rows.titles, layers, outlines)
                     for images, layers, outlines in [each or (None, None, None) for each in pictures]
                 ]
                 for expert, found in self._apply_heads(number, inputs).items():

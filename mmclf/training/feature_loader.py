@@ -53,7 +53,8 @@ class TableFeatures:
         texts = self.texts() if "text" in reads else None
         titles = self.encoder.titles(self._rows) if "title" in reads else None
         layers, outlines = (None, None) if detailed is None else (detailed.layers, detailed.outlines)
-        return HeadInputs.of(self._rows.texts, images, self._has_picture, texts, titles, layers, outlines)
+        rows = self._rows
+        return HeadInputs.of(rows.texts, images, self._has_picture, texts, titles, rows.titles, layers, outlines)
 
     def _look_closely(self) -> PictureFeatures:
         """Of the eval view, with details."""

@@ -18,6 +18,7 @@ from ..model.kernel_head import PATTERNS, KernelHead, Link, Solution
 from ..model.kernels import (
     OF_PICTURES,
     OF_TEXTS,
+    OF_TITLES,
     Comparable,
     KernelParameters,
     Prepared,
@@ -156,7 +157,7 @@ def _parts(kernels: Sequence[str], has: np.ndarray) -> dict[str, list[str]]:
     of_pictures = [name for name in KERNELS if name in OF_PICTURES & set(kernels) and pictures]
     of_texts = [name for name in KERNELS if name in OF_TEXTS & set(kernels) and texts]
     if not titles:
-        of_texts = [name for name in of_texts if name != "title"]
+        of_texts = [name for name in of_texts if name not in OF_TITLES]
     product = "product" in kernels and bool(pattern_of(has, (True, True)).any())
     found: dict[str, list[str]] = {}
     if (of_pictures and of_texts) or product:

@@ -12,7 +12,9 @@ from ..runtime.progress import clock, say
 from .results import Result
 
 if TYPE_CHECKING:
-    from ..data.table import TableLike
+    from ..data.table import Table, TableLike
+    from ..records.sources import Use
+    from ..runtime.agenda import Agenda
 
 
 def evaluate(
@@ -46,22 +48,43 @@ def evaluate(
     """
     start = time.perf_counter()
     check_changes(overrides, config)
-    from .next_steps import say_end
-    from .tables import groups_of, open_readable, read_labels, read_rows, say_unreadable
+    from .forecast import shown
+    from .tables import open_readable
 
     opened = open_readable(table, images)
+    from ..records.sources import Use
+
+    with shown("evaluate") as agenda:
+        use = Use(fold, config, overrides)
+        return _evaluate(agenda, start, opened, images, opened if labels is None else labels, model, use, report=report)
+
+
+def _evaluate(
+    agenda: "Agenda",
+    start: float,
+    opened: "Table",
+    images: str | Path,
+    labels: "Table | TableLike",
+    model: str,
+    use: "Use",
+    *,
+    report: bool,
+) -> Result:
+    """See `evaluate`."""
     from ..data.labels import NO_LABEL
     from ..data.table import first_few
     from ..records import runs, tracking
     from ..records.naming import with_result
-    from ..records.sources import Use, find_sources
+    from ..records.sources import find_sources
     from .judging import Judge
-    from .scorer import score_with, tags_of
+    from .next_steps import say_end
+    from .scorer import announce, score_with, tags_of
+    from .tables import groups_of, read_labels, read_rows, say_unreadable
 
-    sources = find_sources(runs.connect(), model, Use(fold, config, overrides))
+    sources = find_sources(runs.connect(), model, use)
     data, meta = sources[0].config.data, sources[0].mixture.meta
     catalog = read_rows(opened, images, data, sources[0].text_cols)
-    of = read_labels(opened if labels is None else labels, catalog.id_col, data.label_col or meta.label_col)
+    of = read_labels(labels, catalog.id_col, data.label_col or meta.label_col)
     classes = sources[0].mixture.classes
     known = set(classes)
     kept = [row for row, i in enumerate(catalog.ids) if of.get(i, "") in known or of.get(i, "") not in NO_LABEL]
@@ -80,6 +103,7 @@ def evaluate(
         say(f"evaluate: {source}")
     judge = Judge(catalog, given, sources, groups, unlabelled)
     scorer = score_with(sources, catalog.rows)
+    announce(agenda, "evaluate", scorer, len(catalog))
     tags = tags_of(sources, model, scorer)
     name = f"evaluate {Path(catalog.name).name}"
     labelled = replace(catalog, labels=given)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ..records.sources import Source, Use
     from ..runtime.agenda import Agenda
     from .judging import Judge
-    from .scorer import Scorer
 
 
 def infer(
@@ -88,7 +87,7 @@ def _infer(
     from ..records.sources import find_sources
     from ..runtime.speed import peak_memory
     from .next_steps import say_end
-    from .scorer import score_with, tags_of
+    from .scorer import announce, score_with, tags_of
     from .tables import read_rows, say_unreadable
 
     sources = find_sources(runs.connect(), model, use)
@@ -100,7 +99,7 @@ def _infer(
         say(f"infer: {source}")
     judge = _judge(opened, catalog, sources)
     scorer = score_with(sources, catalog.rows)
-    _announce(agenda, scorer, len(catalog))
+    announce(agenda, "infer", scorer, len(catalog))
     tags = tags_of(sources, model, scorer)
     rows = len(catalog)
     size = 4 * rows * len(scorer.classes)
@@ -143,16 +142,6 @@ def _infer(
     figures |= _more(assigned, precision, judge)
     say_end(record.info.run_id, [])
     return ScoringRun(record.info.run_id, figures | {"output": output})
-
-
-def _announce(agenda: "Agenda", scorer: "Scorer", rows: int) -> None:
-    """Say what is going to happen, and how long it takes."""
-    from ..runtime.machine import find_machine
-
-    scorer.scoring.plan(agenda)
-    left, passes = agenda.left, "1 pass" if scorer.passes == 1 else f"{scorer.passes} passes"
-    time = "how long it takes is said once a batch is timed" if left is None else f"about {clock(max(left, 1))}"
-    say(f"infer: {rows:,} rows, {passes}; {find_machine()}: {time}")
 
 
 def _more(assigned: int, precision: float, judge: "Judge | None") -> dict[str, Any]:

@@ -12,8 +12,10 @@ from ..model.checkpoint import Checkpoint, CheckpointMeta
 from ..model.kernels import DETAILS
 from ..records.sources import Source
 from ..records.vocabulary import Tag
+from ..runtime.agenda import Agenda
 from ..runtime.device import Precision, allow_tf32, pick_device, pick_precision
-from ..runtime.progress import say
+from ..runtime.machine import find_machine
+from ..runtime.progress import clock, say
 from ..scoring.fold_models import FoldModels, Member
 from ..scoring.mixture import average
 from ..scoring.predict import Scoring
@@ -79,6 +81,14 @@ def score_with(sources: Sequence[Source], rows: Rows) -> Scorer:
     sizes = list(dict.fromkeys(member.img_size for member in members))
     scoring = Scoring(rows, models, config.data, config.infer)
     return Scorer(scoring, models.classes, sources[0].checkpoints[0].meta, sizes, device, precision, len(models.passes))
+
+
+def announce(agenda: Agenda, job: str, scorer: Scorer, rows: int) -> None:
+    """Say what is going to happen, and how long it takes."""
+    scorer.scoring.plan(agenda)
+    left, passes = agenda.left, "1 pass" if scorer.passes == 1 else f"{scorer.passes} passes"
+    time = "how long it takes is said once a batch is timed" if left is None else f"about {clock(max(left, 1))}"
+    say(f"{job}: {rows:,} rows, {passes}; {find_machine()}: {time}")
 
 
 def tags_of(sources: Sequence[Source], model: str, scorer: Scorer) -> dict[Tag, str]:

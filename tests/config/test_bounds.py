@@ -37,7 +37,7 @@ def test_a_number_has_an_upper_bound_that_is_named(key):
     ("key", "item", "most"),
     [
         ("data.text_cols", "title", 100),
-        ("model.kernels", "image", 8),
+        ("model.kernels", "image", 9),
         ("model.templates", "a {}", 1000),
         ("model.sides", "text", 2),
         ("infer.img_sizes", 224, 16),

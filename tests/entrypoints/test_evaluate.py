@@ -5,6 +5,7 @@
 
 import csv
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -74,6 +75,14 @@ def test_the_figures_are_those_of_what_infer_scores(judged, scored):
     assert run.data.tags["stage"] == "evaluate"
     assert run.data.tags["scored_by"] == "the model of all rows of mmclf version 1"
     assert "Top-1 is " in said
+
+
+def test_what_is_going_to_happen_is_said_before(judged, scored):
+    said = judged[1]
+    rows = f"evaluate: {len(scored.ids)} rows"
+    announced = re.search(rf"^{rows}, 1 pass; .+: (about .+|how long it takes .+)$", said, re.MULTILINE)
+    assert announced
+    assert announced.start() < said.index(f"{rows} in ")
 
 
 def test_they_stand_beside_those_out_of_fold(judged, solved):

@@ -56,7 +56,10 @@ def test_an_empty_texts_feature_counts_for_nothing(head):
 
 @pytest.mark.parametrize(
     ("kernels", "gone"),
-    [(["text", "title", "words", "chars"], {"has_picture": False}), (["image", "outline"], {"strings": ""})],
+    [
+        (["text", "title", "words", "chars", "title_chars"], {"has_picture": False}),
+        (["image", "outline"], {"strings": ""}),
+    ],
 )
 def test_a_row_that_lost_a_part_is_judged_as_by_a_head_that_never_had_it(kernels, gone):
     """Trained where no row lacks anything, so that nothing is known of rows that do."""
@@ -66,7 +69,7 @@ def test_a_row_that_lost_a_part_is_judged_as_by_a_head_that_never_had_it(kernels
     if "has_picture" in gone:
         less = replace(others, has_picture=np.zeros(len(others), dtype=bool))
     else:
-        less = replace(others, strings=[""] * len(others), has_title=np.zeros(len(others), dtype=bool))
+        less = replace(others, strings=[""] * len(others), title_strings=[""] * len(others))
     torch.testing.assert_close(both.probabilities(less), alone.probabilities(others), atol=1e-4, rtol=0)
 
 

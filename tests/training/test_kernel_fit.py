@@ -12,12 +12,12 @@ import torch
 from mmclf.config import KERNELS
 from mmclf.errors import TrainingError
 from mmclf.model import kernels as kernels_module
-from mmclf.model.kernels import Comparable, KernelParameters, Prepared, learn_scaling
+from mmclf.model.kernels import START_WEIGHTS, Comparable, KernelParameters, Prepared, learn_scaling
 from mmclf.training import kernel_fit as module
 from mmclf.training import kernel_solvers as solvers
 from mmclf.training.kernel_fit import fit_kernel_head
 from mmclf.training.left_out import LeftOut, blocks_of, scores_without_these
-from tests.products import CLASSES, draw_products
+from tests.products import CLASSES, NOUNS, draw_products
 
 
 def fit(inputs, targets, kernels=KERNELS, groups=None, seed=0):
@@ -181,8 +181,23 @@ def test_a_title_tells_more_than_a_text_of_noise():
     weights = fitted.head.solutions["both"].parameters.log_weights
     assert weights["title"] > weights["text"]
     assert fitted.loss < fit(told, targets, ["image", "text"]).loss - 0.05
-    untitled = fit(replace(told, has_title=np.zeros(200, dtype=bool)), targets, ["image", "text", "title"]).head
+    untitled = fit(replace(told, title_strings=[""] * 200), targets, ["image", "text", "title"]).head
     assert "title" not in untitled.kernels
+
+
+def test_a_titles_characters_tell_more_than_those_of_a_long_text():
+    """As where a title names the product, and its words are lost among those of the description."""
+    inputs, targets = draw_products(200, without=0.0)
+    rng = np.random.default_rng(6)
+    titles = [f"{NOUNS[target] if rng.random() < 0.9 else 'thing'} {rng.integers(99)}" for target in targets]
+    strings = [f"{title} " + " ".join(rng.choice(NOUNS, 9)) for title in titles]
+    told = replace(inputs, strings=strings, title_strings=titles)
+    fitted = fit(told, targets, ["chars", "title_chars"])
+    weights = fitted.head.solutions["text"].parameters.log_weights
+    assert weights["title_chars"] - weights["chars"] > START_WEIGHTS["title_chars"] + 1
+    assert fitted.loss < fit(told, targets, ["chars"]).loss - 0.05
+    untitled = fit(replace(told, title_strings=[""] * 200), targets, ["chars", "title_chars"]).head
+    assert "title_chars" not in untitled.kernels
 
 
 def test_more_rows_go_on_from_what_fewer_taught(monkeypatch):
@@ -240,7 +255,7 @@ def test_where_no_row_has_a_picture_the_rest_is_used(has_text):
     inputs, targets = draw_products(60, without=0.0)
     nothing = np.zeros(60, dtype=bool)
     strings = inputs.strings if has_text else [""] * 60
-    bare = replace(inputs, has_picture=nothing, strings=strings, has_title=np.full(60, has_text))
+    bare = replace(inputs, has_picture=nothing, strings=strings, title_strings=strings)
     if has_text:
         assert fit(bare, targets).head.routes == {"both": "text", "text": "text"}
         return
@@ -261,8 +276,7 @@ def test_little_memory_means_fewer_landmarks(monkeypatch):
     inputs, targets = draw_products(120, without=0.0)
     strings = [text if row == 0 else "" for row, text in enumerate(inputs.strings)]
     monkeypatch.setattr(module, "most_exact_rows", lambda: 60)
-    has_title = np.array([bool(text) for text in strings])
-    head = fit(replace(inputs, strings=strings, has_title=has_title), targets).head
+    head = fit(replace(inputs, strings=strings, title_strings=strings), targets).head
     assert len(head.support) == 60
     assert torch.isfinite(head.probabilities(inputs)).all()
 
