@@ -93,11 +93,12 @@ def test_a_kernel_head_is_asked_without_pictures_and_without_texts(solved, catal
     assert int(rows["judged by", "picture and text"]["products"]) == both
     decided = [int(row["products"]) for (what, _), row in rows.items() if what == "decided by"]
     assert sum(decided) == both
-    # the texts of the drawn shop name the class, and a random tower's pictures say little
+    # the drawn shop's texts name the class, and its pictures' shapes tell it, whatever a random tower makes of them
     alone = [float(rows["judged by", name]["right"]) for name in (
         "the text alone, the picture taken away", "the picture alone, the text taken away"
     )]  # fmt: skip
-    assert alone[0] > alone[1]
+    most_frequent = max(map(list(catalog.labels).count, catalog.classes)) / len(catalog)
+    assert min(alone) > most_frequent + 0.1
 
 
 def test_an_mlp_shows_its_curves(project, stepped):
