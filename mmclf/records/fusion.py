@@ -76,19 +76,11 @@ def read_pool(run: Run) -> FusionMeta:
 
 @dataclass(frozen=True)
 class FusionMember:
-    """A stage run.
-
-    Attributes:
-        run: the run.
-        mixture: what it serves.
-        table: its out-of-fold matrix.
-        left_out: the same rows, each by a model of all others, where it has that.
-    """
+    """A stage run, what it serves, and its out-of-fold matrix."""
 
     run: Run
     mixture: Mixture
     table: ProbabilityTable
-    left_out: ProbabilityTable | None
 
     @property
     def run_id(self) -> str:
@@ -123,10 +115,7 @@ def find_members(client: MlflowClient, run_ids: Sequence[str]) -> list[FusionMem
             )
         if found:
             table = align(table, replace(found[0].table, classes=table.classes))
-        left_out = runs.read_left_out(client, run)
-        if left_out is not None:
-            left_out = align(left_out, table)
-        found.append(FusionMember(run, mixture_of(client, run), table, left_out))
+        found.append(FusionMember(run, mixture_of(client, run), table))
     _check_added(found)
     return found
 

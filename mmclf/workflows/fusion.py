@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,7 +95,9 @@ def fuse(
         tracking.log_facts({}, stages.cv_metrics(reached) | {Metric.SECONDS: seconds} | facts)
         if report:
             config = members[0].mixture.config
-            report_fusion(run_id, name, table, alone, first.tags, config, catalog, _judge_labels(members, pool, table))
+            report_fusion(
+                run_id, name, table, alone, first.tags, config, catalog, partial(_judge_labels, members, pool, table)
+            )
     say_end(run_id, commands)
     said = {"cv_top1_mean": reached.top1_mean, "cv_top1_std": reached.top1_std, "cv_top3_mean": reached.top3_mean}
     return StageRun(run_id, {"run_id": run_id, "runs": len(kept)} | said | {"seconds": round(seconds, 1)})
@@ -117,11 +120,16 @@ def _judge_labels(
     members: "Sequence[FusionMember]", pool: "Pool", table: "ProbabilityTable"
 ) -> "ProbabilityTable | None":
     """The rows by the members' models of all others, where one has such."""
-    from ..evaluation.probabilities import spread
+    from ..evaluation.probabilities import align, spread
+    from ..records.runs import connect, read_left_out
 
-    if all(each.left_out is None for each in members):
+    found = [read_left_out(connect(), each.run) for each in members]
+    if all(each is None for each in found):
         return None
-    tables = [each.table if each.left_out is None else each.left_out for each in members]
+    tables = [
+        member.table if left_out is None else align(left_out, member.table)
+        for member, left_out in zip(members, found, strict=True)
+    ]
     probabilities = pool.combine([spread(each, table.classes) for each in tables])
     return replace(table, probabilities=probabilities.astype(np.float32))
 

@@ -75,7 +75,7 @@ def report_fusion(
     tags: Mapping[str, str],
     config: Config,
     catalog: "Catalog | None",
-    left_out: "ProbabilityTable | None",
+    left_out: "Callable[[], ProbabilityTable | None]",
 ) -> None:
     """Make and record the report of a fusion whose figures are recorded.
 
@@ -87,7 +87,7 @@ def report_fusion(
         tags: of the run of the first member, which name the catalogue.
         config: of the first member.
         catalog: where it is at hand; else it is read where the run says that it is.
-        left_out: see `Evidence`.
+        left_out: gives what `Evidence` has under this name.
     """
 
     def gather() -> "Evidence":
@@ -96,7 +96,7 @@ def report_fusion(
 
         known = catalog or _read_again(tags, config)
         facts = [("data", _described(known) if known else tags[Tag.FINGERPRINT]), ("backbone", tags[Tag.BACKBONE])]
-        found = Evidence(name, [*facts, ("run", run_id)], table, members=members, left_out=left_out)
+        found = Evidence(name, [*facts, ("run", run_id)], table, members=members, left_out=left_out())
         return found if known is None else _with_catalog(found, known, None)
 
     _make(run_id, gather)
