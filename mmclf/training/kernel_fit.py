@@ -45,9 +45,11 @@ from .left_out import LeftOut, blocks_of
 EXACT_ROWS, LANDMARKS = 20_000, 4096
 # of memory for each pair of rows: the kernel matrix in both precisions, and its factor
 BYTES_A_PAIR = 24
-# what the parameters of the kernels are learned by, in single precision: rows, steps and their rate; the later go on
-# from the earlier, where there are more rows
-LEARN = ((800, 30, 0.2), (1600, 8, 0.1))
+# what the parameters of the kernels are learned by, in single precision: rows and steps; the later go on from the
+# earlier, where there are more rows
+LEARN = ((800, 12), (1600, 6))
+# stands for the loss where a step led to nothing finite, so that the line search turns back
+BAD_LOSS = 1e3
 # rows of a kind that must be there, for a choice between two solutions by their likelihood
 ROUTE_ROWS = 30
 START_LAMBDA, LEAST_LAMBDA = 0.3, 1e-4
@@ -215,34 +217,46 @@ def _learn(whole: Problem, kernels: Sequence[str], rng: np.random.Generator) -> 
     start = KernelParameters.start(kernels)
     values = torch.tensor([*start.tensors(), np.log(START_LAMBDA), *START_LINK], dtype=torch.float64)
     learned = 0
-    for rows, steps, rate in LEARN:
+    for rows, steps in LEARN:
         if learned == len(problem.targets):
             break
         drawn = draw_groups(problem.groups, rows, rng)
         learned = len(drawn)
-        values = _descend(problem.take(drawn), start, values, steps, rate)
+        values = _descend(problem.take(drawn), start, values, steps)
     *tensors, log_ridge, _, _, _ = values.unbind()
     return Learned(start.replaced(tensors), float(log_ridge.exp()) + LEAST_LAMBDA)
 
 
-def _descend(problem: Problem, start: KernelParameters, values: torch.Tensor, steps: int, rate: float) -> torch.Tensor:
-    """Some steps from `values`, float64 (parameters of the kernels, ridge, link)."""
+def _descend(problem: Problem, start: KernelParameters, values: torch.Tensor, steps: int) -> torch.Tensor:
+    """Some steps of L-BFGS from `values`, float64 (parameters of the kernels, ridge, link)."""
+    from scipy.optimize import minimize  # here, since scoring doesn't need it
+
     anchors = torch.stack(start.tensors())
-    values = values.clone().requires_grad_()
     compared = problem.rows.compared()
     cosines = similarities(compared, compared, start.kernels)
     encoded, targets = problem.encoded().float(), torch.from_numpy(problem.targets)
     blocks = blocks_of(problem.groups)
-    optimizer = torch.optim.Adam([values], lr=rate)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        *tensors, log_ridge, log_sharpness, power, prior_power = values.unbind()
+
+    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
+        tried = torch.from_numpy(at.copy()).requires_grad_()
+        *tensors, log_ridge, log_sharpness, power, prior_power = tried.unbind()
         matrix = start.replaced(tensors).combine(cosines, compared.has, compared.has)
         regularised = matrix + (log_ridge.exp() + LEAST_LAMBDA).float() * torch.eye(len(matrix))
-        scores = LeftOut.apply(regularised, encoded, blocks)
+        try:
+            scores = LeftOut.apply(regularised, encoded, blocks)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # rows so alike that single precision can't tell them apart
+            return BAD_LOSS, np.zeros_like(at)
         logits = Link(log_sharpness, power, prior_power).logits(scores.double(), problem.log_prior)
         moved = (torch.stack(tensors) - anchors).square().sum()
-        loss = F.cross_entropy(logits, targets) + PRIOR_ROWS / len(targets) * moved
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return values.detach()
+        found = F.cross_entropy(logits, targets) + PRIOR_ROWS / len(targets) * moved
+        found.backward()  # type: ignore[no-untyped-call]
+        assert tried.grad is not None  # noqa: S101 - it is a leaf
+        gradient = tried.grad.numpy()
+        if not np.isfinite([float(found.detach()), *gradient]).all():
+            return BAD_LOSS, np.zeros_like(at)
+        return float(found.detach()), gradient
+
+    # as many evaluations as steps, give or take: each costs a factorisation
+    options = {"maxiter": steps, "maxfun": steps + 2, "maxcor": 20}
+    found = minimize(loss, values.numpy(), jac=True, method="L-BFGS-B", options=options).x
+    return torch.from_numpy(found)
