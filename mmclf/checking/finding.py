@@ -1,9 +1,10 @@
 """What the doctor says of a catalogue."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -46,8 +47,14 @@ class Finding:
     is_test: bool = False
 
 
-# tokens of each text, int64 (rows,), and how many of them are the unknown one
-CountTokens = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+class CountTokens(Protocol):
+    """A tokenizer that is asked for numbers."""
+
+    def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of each text, int64 (rows,), and how many of them are the unknown one."""
+
+    def rewrites(self, script: str, /) -> bool:
+        """Whether words of a script, as `Cyrillic`, are given to the tokenizer in Latin letters."""
 
 
 @dataclass(frozen=True)

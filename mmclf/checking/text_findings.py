@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.scripts import script_of
 from .finding import Finding, Level, Subject, counted, share_of
 from .sets import members
 from .similar_texts import same_texts
-from .words import is_unspaced, script_of
+from .words import is_unspaced
 
 # texts that are tokenized at most; of more a sample
 MOST_TEXTS = 20_000
@@ -33,6 +34,7 @@ class ScriptTokens:
         unknown: share of the tokens that are the unknown one, in [0, 1].
         cut: share of the texts that are longer than data.max_len, in [0, 1].
         is_bad: the tokenizer hardly knows it.
+        is_rewritten: the tokenizer has no words of it and is given them in Latin letters, which the figures are of.
     """
 
     script: str
@@ -41,6 +43,7 @@ class ScriptTokens:
     unknown: float
     cut: float
     is_bad: bool
+    is_rewritten: bool
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ def count_text_tokens(subject: Subject) -> TextTokens | None:
         share = float(unknown[here].sum() / lengths[here].sum())
         most = PIECES_UNSPACED if is_unspaced([chosen[n] for n in here[:100]]) else PIECES
         is_bad = len(here) >= LEAST_ROWS and (per_character > most or share > UNKNOWN)
-        found.append(ScriptTokens(script, len(here), per_character, share, float(cut[here].mean()), is_bad))
+        is_rewritten = subject.count_tokens.rewrites(script)
+        shares = per_character, share, float(cut[here].mean())
+        found.append(ScriptTokens(script, len(here), *shares, is_bad, is_rewritten))
     return TextTokens(rows, lengths, tuple(sorted(found, key=lambda each: (-each.rows, each.script))))
 
 
@@ -149,7 +154,17 @@ def _cut(subject: Subject, tokens: TextTokens) -> Iterator[Finding]:
 
 def _scripts(tokens: TextTokens) -> Iterator[Finding]:
     for each in tokens.scripts:
-        if each.is_bad:
+        level = Level.DOUBTFUL if each.rows >= FEW * len(tokens.rows) else Level.NOTE
+        multilingual = "take a backbone with a multilingual text tower (model.name)"
+        if each.is_rewritten and each.rows >= LEAST_ROWS:
+            yield Finding(
+                "script",
+                level,
+                f"The tokenizer has no words of {each.script}, the script of {counted(each.rows, 'text')}, and "
+                "is given them in Latin letters: names and loan words are read, most others not",
+                multilingual,
+            )
+        elif each.is_bad:
             why = (
                 f"{100 * each.unknown:.0f} % of their tokens are unknown to it"
                 if each.unknown > UNKNOWN
@@ -157,9 +172,9 @@ def _scripts(tokens: TextTokens) -> Iterator[Finding]:
             )
             yield Finding(
                 "script",
-                Level.DOUBTFUL if each.rows >= FEW * len(tokens.rows) else Level.NOTE,
+                level,
                 f"The tokenizer hardly knows {each.script}, the script of {counted(each.rows, 'text')}: {why}",
-                "take a backbone with a multilingual text tower (model.name), or the kernel head, which reads letters",
+                f"{multilingual}, or the kernel head, which reads letters",
             )
 
 

@@ -1,5 +1,6 @@
 """The pretrained image and text towers: open_clip behind one small interface. How they are made: loading.py."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ..data.images import Transform
 from ..data.text import Tokens
 from ..errors import BackboneError, CheckpointError
 from .identity import BackboneIdentity, BackboneSpec, tokenizer_digest
+from .letters import Letters
 from .outline import outlines
 
 # learnt for contrast between the towers; a classifier doesn't use them
@@ -27,6 +29,7 @@ class Backbone(nn.Module):
         self.identity = identity
         self.transform = transform
         self.tokenizer = tokenizer
+        self._letters = Letters.of(tokenizer)
         self._is_compiled = False
         # convolutions are faster on channels-last memory (1.5 to 3 times on a CPU in bfloat16); a vision transformer
         # has only one, which cuts the patches
@@ -141,8 +144,12 @@ class Backbone(nn.Module):
             if not name.startswith("visual.") and name not in UNUSED
         ]
 
+    def readable(self, texts: Sequence[str]) -> list[str]:
+        """Texts as the tokenizer gets them; see letters.py."""
+        return list(texts) if self._letters is None else [self._letters.rewrite(text) for text in texts]
+
     def tokenize(self, texts: list[str], max_len: int) -> Tokens:
-        """Tokenise texts, cut to `max_len` tokens, the end token kept, padded to what the tower reads.
+        """Tokenise readable texts, cut to `max_len` tokens, the end token kept, padded to what the tower reads.
 
         Raises:
             BackboneError: `max_len` is more than the text tower reads.
@@ -158,7 +165,7 @@ class Backbone(nn.Module):
         mask = torch.zeros((len(texts), context), dtype=torch.bool)
         truncated = torch.zeros(len(texts), dtype=torch.bool)
         for start in range(0, len(texts), 4096):
-            part = texts[start : start + 4096]
+            part = self.readable(texts[start : start + 4096])
             cut = self.tokenizer(part, context_length=max_len)
             lengths = self._lengths(cut)
             rows = slice(start, start + len(part))

@@ -16,9 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 from ..config import HF_HUB, LOCAL_DIR
 from ..data.images import Transform
 from ..store.cache import BACKBONES, Cache
+from .letters import RULES
 
 # of what is kept of a backbone; another number leaves the kept unused
-KNOWN = 2
+KNOWN = 3
 OUTLINE_DIM = 576  # see outline.py
 
 
@@ -111,7 +112,7 @@ def tokenizer_digest(tokenizer: Any, name: str) -> str:
     # what the last call asked for, which is no part of it
     rules = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("truncation", "padding")}
     clean = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
-    return _short(json.dumps([rules, inner.pad_token_id, clean, type(tokenizer).__name__], sort_keys=True))
+    return _short(json.dumps([rules, inner.pad_token_id, clean, type(tokenizer).__name__, RULES], sort_keys=True))
 
 
 def _path(cache: Cache, name: str, pretrained: str | None, img_size: int) -> Path | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .letters import Letters
 from .loading import load_tokenizer
 
 STEP = 4096
@@ -22,9 +23,16 @@ class TokenCounter:
             BackboneError: see `load_tokenizer`.
         """
         self._tokenizer: Any = load_tokenizer(name)
+        self._letters = Letters.of(self._tokenizer)
+
+    def rewrites(self, script: str) -> bool:
+        """Whether words of a script, as `Cyrillic`, are given to the tokenizer in Latin letters."""
+        return self._letters is not None and not self._letters.reads(script)
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of each text, with those of its beginning and end, and how many of them are the unknown one.
+
+        Of texts as a backbone reads them; see letters.py.
 
         Returns:
             int64 (rows,) and int64 (rows,).
@@ -35,7 +43,10 @@ class TokenCounter:
             return np.array(lengths, dtype=np.int64), np.zeros(len(texts), dtype=np.int64)
         counts, unknown = [], []
         for start in range(0, len(texts), STEP):
-            cleaned = [self._tokenizer.clean_fn(text) for text in texts[start : start + STEP]]
+            readable = texts[start : start + STEP]
+            if self._letters is not None:
+                readable = [self._letters.rewrite(text) for text in readable]
+            cleaned = [self._tokenizer.clean_fn(text) for text in readable]
             for ids in inner(cleaned, truncation=False, verbose=False).input_ids:
                 counts.append(len(ids))
                 unknown.append(0 if inner.unk_token_id is None else ids.count(inner.unk_token_id))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..checking.examination import Examination
-from ..checking.text_findings import TextTokens, repeated
+from ..checking.text_findings import ScriptTokens, TextTokens, repeated
 from .drawing import ACCENT, DARK, Plot
 from .section import Column, Section, Table, render
 
@@ -28,7 +28,7 @@ def texts(found: Examination) -> Section:
             "What the tokenizer makes of each script",
             columns,
             [
-                (each.script, each.rows, each.per_character, each.unknown, each.cut, "hardly known" * each.is_bad)
+                (each.script, each.rows, each.per_character, each.unknown, each.cut, _as_read(each))
                 for each in tokens.scripts
             ],
         )
@@ -53,6 +53,12 @@ def texts(found: Examination) -> Section:
         read=0 if tokens is None else len(tokens.rows),
     )
     return Section("texts", "Texts", html, "", {} if plot is None else {plot.name: plot}, tables)
+
+
+def _as_read(script: ScriptTokens) -> str:
+    if script.is_rewritten:
+        return "read in Latin letters"
+    return "hardly known" if script.is_bad else ""
 
 
 def _lengths_plot(tokens: TextTokens, most: int) -> Plot:

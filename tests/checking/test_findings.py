@@ -57,6 +57,17 @@ def test_a_word_piece_tokenizer_says_what_it_does_not_know(tmp_path):
     assert unknown[1] > 0
 
 
+def test_a_script_that_is_read_in_latin_letters(shop, tmp_path):
+    """By a tokenizer that has no words of it."""
+    rows = iter(shop.train.values())
+    for text in ("ред shirt", "шорт", "ред тейбл") * 2:
+        next(rows)[:2] = [text, f"{text} {text} кресло"]
+    tokenizer = TokenCounter(f"local-dir:{make_dual(tmp_path / 'dual')}")
+    first, second = found_in(shop, "script", count_tokens=tokenizer)
+    assert "hardly knows Latin" in first.sentence  # ten words are its whole vocabulary
+    assert "no words of Cyrillic, the script of 6 texts, and is given them in Latin letters" in second.sentence
+
+
 def test_texts_that_are_cut(shop):
     few = list(shop.train)[:30]
     for row_id in few:

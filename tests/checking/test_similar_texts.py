@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mmclf.checking.similar_texts import NEIGHBOURS, SHARED, WORDS, same_texts, similar_texts
-from mmclf.checking.words import script_of, words_of
+from mmclf.checking.words import words_of
+from mmclf.data.scripts import script_of
 
 
 def draw_texts(count=60, words=14, seed=0):
