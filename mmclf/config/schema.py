@@ -181,6 +181,11 @@ class TrainConfig(Section):
     compile: bool = False
     grad_checkpointing: Annotated[bool, Only("stage2", "training the towers")] = False
     patch_dropout: Annotated[Share, Only("stage2", "training the towers")] = 0.0
+    # of adapters that are trained in place of the towers' weights; None: all weights
+    lora_rank: Annotated[
+        Annotated[int, Field(ge=1, le=1024)] | None,
+        Only("stage2", "training the towers"),
+    ] = None
     # between two states of a training within an epoch, from which it goes on after a kill; between epochs it keeps one
     # whenever more than seconds would be lost
     save_minutes: Annotated[Annotated[float, Field(ge=0.0, le=1e6)], STEPPED] = 10.0

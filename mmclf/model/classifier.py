@@ -12,6 +12,7 @@ from ..config import LearningRates
 from ..data.row_batches import Batch
 from ..runtime.device import Precision, encoding_batch
 from .head_inputs import HeadInputs
+from .lora import add_adapters, merged_state
 from .pooling import mean_by_row
 
 if TYPE_CHECKING:  # importing open_clip takes seconds, which a head on stored features doesn't need
@@ -82,6 +83,10 @@ class HeadModel(nn.Module):
         logits: torch.Tensor = self.head(batch.features)
         return logits
 
+    def served_state(self) -> dict[str, torch.Tensor]:
+        """Its `state_dict`."""
+        return self.state_dict()
+
     def freeze_unused(self) -> None:
         """Nothing: every parameter of a head is used."""
 
@@ -93,7 +98,23 @@ class HeadModel(nn.Module):
 class Classifier(nn.Module):
     """Backbone and head. Features and head are float32; only the towers run under autocast."""
 
-    def __init__(self, backbone: "Backbone", head: Head, precision: Precision, *, clip_trainable: bool) -> None:
+    def __init__(
+        self,
+        backbone: "Backbone",
+        head: Head,
+        precision: Precision,
+        *,
+        clip_trainable: bool,
+        lora_rank: int | None = None,
+    ) -> None:
+        """
+        Args:
+            backbone: the towers.
+            head: on their features.
+            precision: of the towers.
+            clip_trainable: whether the towers are trained.
+            lora_rank: of adapters that are trained in their place; None trains all of their parameters.
+        """
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -101,6 +122,8 @@ class Classifier(nn.Module):
         self.clip_trainable = clip_trainable
         for parameter in backbone.image_parameters() + backbone.text_parameters():
             parameter.requires_grad_(clip_trainable)
+        if clip_trainable and lora_rank is not None:
+            add_adapters(backbone.clip, lora_rank)
 
     def train(self, mode: bool = True) -> "Classifier":
         """Training mode; frozen towers stay in eval mode (batch norm, dropout, patch dropout).
@@ -155,6 +178,10 @@ class Classifier(nn.Module):
         logits: torch.Tensor = self.head(self.features(batch))
         return logits
 
+    def served_state(self) -> dict[str, torch.Tensor]:
+        """The `state_dict` of a model without adapters that gives the same features."""
+        return merged_state(self)
+
     def freeze_unused(self) -> None:
         """Freeze the parameters that no feature depends on, such as the pooler of a text tower that isn't asked.
 
@@ -175,9 +202,13 @@ class Classifier(nn.Module):
         """Optimiser groups `image_encoder`, `text_encoder` and `head`, or `head` alone when frozen."""
         groups: list[dict[str, object]] = []
         if self.clip_trainable:
+            towers = {
+                "image_encoder": (self.backbone.image_parameters(), rates.image_encoder),
+                "text_encoder": (self.backbone.text_parameters(), rates.text_encoder),
+            }
             groups += [
-                {"name": "image_encoder", "params": self.backbone.image_parameters(), "lr": rates.image_encoder},
-                {"name": "text_encoder", "params": self.backbone.text_parameters(), "lr": rates.text_encoder},
+                {"name": name, "params": [each for each in parameters if each.requires_grad], "lr": rate}
+                for name, (parameters, rate) in towers.items()
             ]
         return [*groups, {"name": "head", "params": list(self.head.parameters()), "lr": rates.head}]
 

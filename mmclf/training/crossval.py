@@ -61,7 +61,7 @@ def train_fold(task: FoldTask, split: Split, backbone: BackboneSpec, states: Fol
             best = result
             if task.world.is_main:
                 meta = describe_fold(task.stage, task.fold, task.config, split, backbone, result)
-                save_checkpoint(states.checkpoint, task.model.state_dict(), meta)
+                save_checkpoint(states.checkpoint, task.model.served_state(), meta)
         report(result)
     assert best is not None  # noqa: S101 - there is at least one epoch
     shares = task.world.gather(task.train.unreadable | task.validation.unreadable)

@@ -64,6 +64,9 @@ class FoldModel(Protocol):
     def to(self, device: torch.device) -> Self: ...  # noqa: D102
     def state_dict(self) -> dict[str, torch.Tensor]: ...  # noqa: D102
 
+    def served_state(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint holds, whatever the training added to the model."""
+
     def parameter_groups(self, rates: LearningRates) -> list[dict[str, object]]:
         """The optimiser's groups, with `name` and `lr`."""
 
@@ -111,5 +114,6 @@ def speed_kinds(stage: str, config: Config) -> tuple[str, str]:
     model, train = config.model, config.train
     towers = towers_named(model.name, model.pretrained)
     amp = "" if train.amp else " without amp"
-    what = f"{stage} with {towers} at {config.data.img_size} pixels, {train.batch_size} rows a step{amp}"
+    lora = "" if train.lora_rank is None else f", adapters of rank {train.lora_rank}"
+    what = f"{stage} with {towers} at {config.data.img_size} pixels, {train.batch_size} rows a step{amp}{lora}"
     return f"training, {what}", f"validation, {what}"

@@ -37,7 +37,7 @@ def fit(task: FoldTask, states: FoldStates | None = None, position: Position | N
         position: that the training goes on from, as `states` gave it; the same in every process.
 
     Raises:
-        TrainingError: the loss is no longer a finite number.
+        TrainingError: the loss is no longer a finite number, or the GPU has no room for a step.
         SystemExit, KeyboardInterrupt: the process was asked to end.
     """
     config, world = task.config.train, task.world
@@ -55,7 +55,10 @@ def fit(task: FoldTask, states: FoldStates | None = None, position: Position | N
                 return
             began = keeper.begin(epoch)
             watch = Stopwatch()
-            train_loss, rates = _train_epoch(task, keeper, epoch, began, watch)
+            try:
+                train_loss, rates = _train_epoch(task, keeper, epoch, began, watch)
+            except torch.OutOfMemoryError:
+                raise TrainingError(_too_large(task)) from None
             trained, data_wait = watch.seconds, watch.wait_share
             if not np.isfinite(train_loss):
                 raise TrainingError(
@@ -82,6 +85,19 @@ def fit(task: FoldTask, states: FoldStates | None = None, position: Position | N
             yield result
             results.append(result)
             keeper.look()
+
+
+def _too_large(task: FoldTask) -> str:
+    train = task.config.train
+    halved = f"train.batch_size={train.batch_size // 2} train.grad_accum={2 * train.grad_accum}"
+    ways = [halved] if train.batch_size > 1 else []
+    if task.stage == "stage2":
+        ways += ["train.grad_checkpointing=true"] * (not train.grad_checkpointing)
+        ways += ["train.lora_rank=8 with ten times train.lrs of the encoders"] * (train.lora_rank is None)
+    return (
+        f"{task.name}: the GPU has no memory left for a step of {train.batch_size} rows; set "
+        f"{', or '.join(ways) or 'a smaller model.name or data.img_size'}"
+    )
 
 
 class _Keeper:

@@ -122,6 +122,7 @@ def _train(
     from ..records import runs
     from ..records.starting_point import Wanted, choose_start
     from ..runtime.device import allow_tf32, pick_device, pick_precision
+    from ..runtime.seeds import seed_everything
     from ..training.crossval import train_fold
     from ..training.fold_task import FoldTask
     from ..training.loaders import tower_loaders
@@ -160,14 +161,11 @@ def _train(
     del backbone  # the fold alone holds it, so that its memory is free for the next one
 
     def train(number: int, states: "FoldStates", on_epoch: "Report") -> "FoldOutcome":
-        towers = fresh.pop() if fresh else load()
-        if config.train.grad_checkpointing:
-            towers.checkpoint_gradients()
-        if config.train.compile:
-            towers.compile_towers()
+        towers = _as_trained(fresh.pop() if fresh else load(), config)
         head = build_head(spec.identity, config, len(classes))
         load_head(head, checkpoints[number])
-        model = Classifier(towers, head, precision, clip_trainable=True)
+        seed_everything(config.train.seed, "adapters", number)
+        model = Classifier(towers, head, precision, clip_trainable=True, lora_rank=config.train.lora_rank)
         loaders = tower_loaders(split, number, config, spec, tokens, device=device, world=world)
         task = FoldTask("stage2", number, config, model, *loaders, device, world=world)
         return train_fold(task, split, spec, states, on_epoch)
@@ -196,3 +194,12 @@ def _train(
             extras=Extras(tokens.is_truncated.numpy()),
         )
     )
+
+
+def _as_trained(towers: "Backbone", config: Config) -> "Backbone":
+    """The towers with what makes their training smaller or faster."""
+    if config.train.grad_checkpointing:
+        towers.checkpoint_gradients()
+    if config.train.compile:
+        towers.compile_towers()
+    return towers

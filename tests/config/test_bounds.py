@@ -20,6 +20,7 @@ MOST = {
     "train.grad_accum": 10_000,
     "train.early_stop_patience": 10_000,
     "train.views": 1000,
+    "train.lora_rank": 1024,
     "train.folds": 100,
     "infer.batch_size": 65_536,
 }
@@ -52,7 +53,7 @@ def test_a_list_has_an_upper_bound_that_is_named(key, item, most):
 
 def test_every_number_of_the_configuration_is_bounded():
     """A key that is added later and counts something is looked at here."""
-    config = resolve_config(STAGE1, "data.num_workers=1 train.views=1")
+    config = resolve_config(STAGE1, "data.num_workers=1 train.views=1 train.lora_rank=1")
     counted = {key for key, value in config.flat().items() if isinstance(value, int) and not isinstance(value, bool)}
     assert counted - {"train.seed"} == set(MOST)
 

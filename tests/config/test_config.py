@@ -57,6 +57,7 @@ RECIPE = {
     "train.compile": False,
     "train.grad_checkpointing": False,
     "train.patch_dropout": 0.0,
+    "train.lora_rank": None,
     "train.save_minutes": 10.0,
     "train.folds": 5,
     "train.seed": 42,
@@ -276,7 +277,7 @@ def test_flat_has_dotted_keys_in_the_order_of_declaration():
 
 def test_fingerprint_is_stable_over_processes_and_machines():
     # a change of this value means that runs recorded before can no longer be told to be the same recipe
-    assert resolve_config(STAGE1).fingerprint() == "d9d6dd29dc5f"
+    assert resolve_config(STAGE1).fingerprint() == "4c1049147646"
 
 
 @pytest.mark.parametrize(
@@ -318,6 +319,7 @@ def test_fingerprint_changes_with_every_key():
         "model.templates": """'["a {}"]'""",
         "model.sides": "[text]",
         "train.ema": "0.5",
+        "train.lora_rank": "1",
         "train.views": "1",
         "infer.img_sizes": "[32]",
     }
@@ -367,6 +369,7 @@ def test_a_configuration_can_not_be_changed():
     [
         ("stage1", "train.grad_checkpointing=true", "train.grad_checkpointing: found true, but it is for training the"),
         ("stage1", "train.patch_dropout=0.5", "train.patch_dropout: found 0.5, .*stage 1 leaves it at 0.0"),
+        ("stage1", "train.lora_rank=8", "train.lora_rank: found 8, .*stage 1 leaves it at null"),
         ("stage1", "train.lrs.image_encoder=1e-5", "train.lrs.image_encoder: found 1e-05, .*stage 1 leaves it at 0.0"),
         ("stage1", "model.clip_trainable=true", "model.clip_trainable is true, but stage 1 keeps the towers frozen"),
         ("stage2", "train.views=0", "train.views: found 0, but it is for stored features.*stage 2 leaves it at null"),
@@ -388,5 +391,6 @@ def test_every_shipped_file_is_one_of_its_stage(path):
 def test_the_stage_of_each_key_is_known():
     found = {key: stage_of(key) for key in known_keys() if "." in key}
     assert {key for key, stage in found.items() if stage == "stage1"} == {"train.views", "model.head"}
-    of_stage2 = {"train.grad_checkpointing", "train.patch_dropout", "train.lrs.image_encoder", "train.lrs.text_encoder"}
+    of_stage2 = {"train.grad_checkpointing", "train.patch_dropout", "train.lora_rank"}
+    of_stage2 |= {"train.lrs.image_encoder", "train.lrs.text_encoder"}
     assert {key for key, stage in found.items() if stage == "stage2"} == of_stage2

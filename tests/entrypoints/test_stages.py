@@ -164,6 +164,20 @@ def test_stage_2_starts_from_the_same_folds_stage_1_best(project, chain, call):
         assert all(np.array_equal(tensor, end[name]) for name, tensor in start.items())
 
 
+def test_what_adapters_learned_is_in_the_checkpoint_and_infer_knows_nothing_of_them(project, chain, call):
+    rates = "train.lrs.image_encoder=0.01 train.lrs.text_encoder=0.01 train.epochs=1 train.amp=false"
+    options = ["--stage1-run", chain["stage1"]["run_id"], "--fold", "0"]
+    run = call("stage2", "--overrides", f"train.lora_rank=2 {rates}", *options)
+    [fold], [plain, _] = children(project, run["run_id"]), children(project, chain["stage2"]["run_id"])
+    weights, others = (load_file(artifact_path(each, "checkpoint") / "weights.safetensors") for each in (fold, plain))
+    assert weights.keys() == others.keys()
+    scored = call("infer", *project.train, "--model", run["run_id"], "--overrides", "infer.tta=false")
+    found = read_table(artifact_path(project.client.get_run(scored["run_id"]), "probabilities.parquet"))
+    held_out = read_table(artifact_path(fold, "oof.parquet"))
+    rows = [found.ids.index(row_id) for row_id in held_out.ids]
+    np.testing.assert_allclose(found.probabilities[rows], held_out.probabilities, atol=1e-4)
+
+
 def test_infer_writes_a_submission_and_probabilities(project, chain):
     result = chain["infer"]
     assert result["rows"] == project.shop.test_rows

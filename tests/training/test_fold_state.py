@@ -48,12 +48,12 @@ def train(clip_folder, catalog, tree):
     few = few.__class__(**(few.__dict__ | {"labels": (catalog.labels or [])[:ROWS]}))
     split = Split(few, np.arange(ROWS) % 5 // 4)
 
-    def run(folder, minutes=1e6):
+    def run(folder, minutes=1e6, lora_rank=None):
         seed_everything(0, "head")
         backbone = load_backbone(config.model.name, None, config.data.img_size, patch_dropout=0.5)
         tokens: Tokens = backbone.tokenize(few.rows.texts, MAX_LEN)
         head = build_head(backbone.identity, config, len(few.classes))
-        model = Classifier(backbone, head, Precision(None, False, "test"), clip_trainable=True)
+        model = Classifier(backbone, head, Precision(None, False, "test"), clip_trainable=True, lora_rank=lora_rank)
         loaders = tower_loaders(split, 1, config, backbone.spec, tokens, device=CPU)
         torch.rand(7)  # whatever the process did before must not matter
         task = FoldTask("stage2", 1, config, model, *loaders, CPU)
@@ -99,6 +99,16 @@ def test_ended_at_any_step_it_goes_on_to_the_same(train, undisturbed, tmp_path, 
     assert_same(found, undisturbed)
     done = (call + 1) // 6
     assert found[2] == [*((e, True) for e in range(1, done + 1)), *((e, False) for e in range(done + 1, EPOCHS + 1))]
+
+
+def test_adapters_go_on_to_the_same_too(train, undisturbed, tmp_path, monkeypatch):
+    expected = train(tmp_path / "whole", lora_rank=2)
+    assert expected[0].keys() == undisturbed[0].keys()
+    with monkeypatch.context() as patch:
+        end_at(patch, 7)
+        with pytest.raises(EndedError):
+            train(tmp_path / "fold", lora_rank=2)
+    assert_same(train(tmp_path / "fold", lora_rank=2), expected)
 
 
 def test_ended_again_and_again(train, undisturbed, tmp_path, monkeypatch):

@@ -215,3 +215,34 @@ def test_the_averaged_weights_are_validated_and_held_while_a_result_is_given(cli
     assert not torch.equal(held[0][-1]["head.4.weight"], held[1][-1]["head.4.weight"])
     # 4 steps in, the average still lies between the start and the optimiser's weights
     assert not torch.equal(held[1][0]["head.4.weight"], held[1][1]["head.4.weight"])
+
+
+@pytest.mark.parametrize(
+    ("stage", "changed", "advice"),
+    [
+        ("stage1", {}, "set train.batch_size=4 train.grad_accum=2"),
+        (
+            "stage2",
+            {},
+            "set train.batch_size=4 train.grad_accum=2, or train.grad_checkpointing=true, or train.lora_rank=8 with "
+            "ten times train.lrs of the encoders",
+        ),
+        (
+            "stage2",
+            {"batch_size": 1, "grad_checkpointing": True, "lora_rank": 2},
+            "set a smaller model.name or data.img_size",
+        ),
+    ],
+)
+def test_a_gpu_without_room_is_told_with_what_needs_less(backbone, catalog, tree, monkeypatch, stage, changed, advice):
+    config = configure(tree, **{"batch_size": 8} | changed)
+    model, loader, validation = prepare(backbone, catalog, config)
+
+    def forward(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(model, "forward", forward)
+    rows = config.train.batch_size
+    with pytest.raises(TrainingError) as raised:
+        list(fit(FoldTask(stage, 3, config, model, loader, validation, CPU)))
+    assert str(raised.value) == f"{stage} fold 3: the GPU has no memory left for a step of {rows} rows; {advice}"
