@@ -56,7 +56,7 @@ def reliability(probabilities: np.ndarray, targets: np.ndarray) -> Reliability:
 
 
 def scaled_out_of_fold(table: ProbabilityTable) -> np.ndarray | None:
-    """float64 (rows, classes): each fold's rows scaled by the temperature of the other folds' rows.
+    """float64 (rows, classes): each fold's rows scaled by temperature and curve of the other folds' rows.
 
     None for a single fold, which has no others.
     """

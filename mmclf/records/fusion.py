@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..config import ConfigLike, Overrides, changed_config
 from ..errors import ComparisonError, RunError
-from ..evaluation.pool import Pool
+from ..evaluation.pool import Curve, Pool
 from ..evaluation.probabilities import ProbabilityTable, align, read_table
 from ..scoring.mixture import Mixture
 from ..store.files import read_header
@@ -28,6 +28,7 @@ class FusionMeta(BaseModel):
         format: of this file; 1.
         runs: ids of the stage runs that count.
         weights: of each in the pool.
+        curve: of the pool; see `Pool`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +36,12 @@ class FusionMeta(BaseModel):
     format: Literal[1] = 1
     runs: tuple[str, ...]
     weights: tuple[float, ...]
+    curve: Curve = ()
+
+    @property
+    def pool(self) -> Pool:
+        """How the runs count."""
+        return Pool(self.weights, self.curve)
 
 
 def mixture_of(
@@ -62,7 +69,7 @@ def mixture_of(
     meta = read_pool(run)
     members = [runs.get_stage_run(client, run_id, STAGES) for run_id in meta.runs]
     experts = [mixture_of(client, member, None, overrides, config).experts[0] for member in members]
-    return Mixture(tuple(experts), Pool(meta.weights))
+    return Mixture(tuple(experts), meta.pool)
 
 
 def read_pool(run: Run) -> FusionMeta:

@@ -114,7 +114,7 @@ def _reliability_plot(before: Reliability, after: Reliability | None) -> Plot:
         in_percent(axes, "x", "y")
 
     said = f"The calibration error is {before.error:.3f} as it is"
-    said += "." if after is None else f" and {after.error:.3f} once it is scaled by a temperature."
+    said += "." if after is None else f" and {after.error:.3f} once it is scaled by a temperature and a curve."
     caption = (
         "Points on the dotted line: of products with a confidence of 80 %, 80 % are right. Below the line the model is "
         "too sure, above it too unsure. Bars: 95 % intervals."

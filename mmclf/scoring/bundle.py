@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..config import LOCAL_DIR, Config
 from ..errors import BundleError
-from ..evaluation.pool import Pool
+from ..evaluation.pool import Curve, Pool
 from ..evaluation.thresholds import Threshold
 from ..model.checkpoint import ALL_ROWS, META, WEIGHTS, Checkpoint, open_checkpoint
 from ..store.files import link, read_header, write_header
@@ -53,6 +53,7 @@ class BundleMeta(BaseModel):
         format: of this file; 1.
         experts: at least one.
         pool: a weight for each of them; None for one as it is.
+        curve: of the pool; see `Pool`.
         thresholds: from which confidence on rows are labelled.
         source: where the model comes from, for people.
     """
@@ -62,6 +63,7 @@ class BundleMeta(BaseModel):
     format: Literal[1] = 1
     experts: tuple[ExpertMeta, ...] = Field(min_length=1)
     pool: tuple[float, ...] | None = None
+    curve: Curve = ()
     thresholds: tuple[Threshold, ...] = ()
     source: dict[str, str]
 
@@ -131,8 +133,8 @@ def write_bundle(folder: Path, mixture: Mixture, source: dict[str, str]) -> None
         for name, checkpoint in zip(names, expert.checkpoints, strict=True):
             _write_checkpoint(folder / name, checkpoint)
         experts.append(ExpertMeta(checkpoints=names, config=_without_paths(expert.config)))
-    pool = None if mixture.pool is None else mixture.pool.weights
-    meta = BundleMeta(experts=tuple(experts), pool=pool, thresholds=mixture.thresholds, source=source)
+    pool, curve = (None, ()) if mixture.pool is None else (mixture.pool.weights, mixture.pool.curve)
+    meta = BundleMeta(experts=tuple(experts), pool=pool, curve=curve, thresholds=mixture.thresholds, source=source)
     write_header(folder / NAME, meta)
 
 
@@ -150,7 +152,7 @@ def open_bundle(folder: Path) -> Bundle:
         Expert(tuple(_open_inside(folder, name) for name in expert.checkpoints), expert.config)
         for expert in meta.experts
     ]
-    pool = None if meta.pool is None else Pool(meta.pool)
+    pool = None if meta.pool is None else Pool(meta.pool, meta.curve)
     return Bundle(folder, meta, Mixture(tuple(experts), pool, meta.thresholds))
 
 

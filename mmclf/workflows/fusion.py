@@ -66,7 +66,9 @@ def fuse(
     adds = [len(table.classes) > min(len(other.classes) for other in tables) for table in tables]
     counts = [weight > 0 or added for weight, added in zip(pool.weights, adds, strict=True)]
     kept = [(each.run_id, weight) for each, weight, count in zip(members, pool.weights, counts, strict=True) if count]
-    meta = FusionMeta(runs=tuple(run_id for run_id, _ in kept), weights=tuple(weight for _, weight in kept))
+    meta = FusionMeta(
+        runs=tuple(run_id for run_id, _ in kept), weights=tuple(weight for _, weight in kept), curve=pool.curve
+    )
     reached = figures_of(table)
     alone = [
         Member(each.name, _show_weight(weight, added), figures_of(each.table))

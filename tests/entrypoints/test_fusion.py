@@ -79,7 +79,8 @@ def test_it_is_a_run_whose_figures_are_of_rows_that_the_weights_have_not_seen(pr
     np.testing.assert_array_equal(table.folds, folds)
     np.testing.assert_allclose(table.probabilities, pool_out_of_fold(probabilities, targets, folds), atol=1e-6)
     run = project.client.get_run(figures["run_id"])
-    weights = fit_pool(probabilities, targets).weights
+    fitted = fit_pool(probabilities, targets)
+    weights = fitted.weights
     kept = [(run_id, weight) for run_id, weight in zip(members, weights, strict=True) if weight]
     pool = json.loads(artifact_path(run, "pool.json").read_text())
     assert len(pool.pop("sha256")) == 64
@@ -87,6 +88,7 @@ def test_it_is_a_run_whose_figures_are_of_rows_that_the_weights_have_not_seen(pr
         "format": 1,
         "runs": [run_id for run_id, _ in kept],
         "weights": [pytest.approx(weight) for _, weight in kept],
+        "curve": pytest.approx(fitted.curve),
     }
     assert run.data.tags["source_run"] == ",".join(run_id for run_id, _ in kept)
     assert run.data.tags["split"] == project.client.get_run(members[0]).data.tags["split"]
@@ -107,7 +109,7 @@ def test_infer_pools_what_the_members_serve(project, call, members, fused):
         alone.append(read_table(project.folder / run_id / "probabilities.parquet").probabilities)
     _, said = call("infer", *project.test, "--model", fused[0]["run_id"], "--out", str(project.folder / "fused"))
     found = read_table(project.folder / "fused" / "probabilities.parquet").probabilities
-    np.testing.assert_allclose(found, Pool(tuple(meta["weights"])).combine(alone), atol=1e-5)
+    np.testing.assert_allclose(found, Pool(tuple(meta["weights"]), tuple(meta["curve"])).combine(alone), atol=1e-5)
     assert f"of fusion run {fused[0]['run_id']}" in said
 
 

@@ -11,7 +11,6 @@ import pytest
 
 import mmclf
 from entrypoints import ensemble, register, stage1, stage2
-from mmclf.evaluation.pool import Pool
 from mmclf.evaluation.probabilities import align, read_table
 from mmclf.records.fusion import read_pool
 from mmclf.records.runs import artifact_path, read_left_out
@@ -136,7 +135,7 @@ def test_a_fusion_judges_labels_by_its_members_models_of_all_other_rows(project,
     judged = {solved.info.run_id: read_left_out(project.client, solved)}
     judged[stepped.info.run_id] = read_table(artifact_path(stepped, "oof.parquet"))
     first = judged[pool.runs[0]]
-    found = Pool(pool.weights).combine([align(judged[run_id], first).probabilities for run_id in pool.runs])
+    found = pool.pool.combine([align(judged[run_id], first).probabilities for run_id in pool.runs])
     doubted = table_of(fused, "label_issues.csv")
     assert len(doubted) == (found.argmax(axis=1) != first.targets()).sum() > 0
     for row in doubted:

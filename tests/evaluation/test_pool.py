@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmclf.evaluation.metrics import calibration_error, log_loss
-from mmclf.evaluation.pool import Pool, fit_pool, pool_out_of_fold
+from mmclf.evaluation.pool import KNOTS, Pool, fit_pool, pool_out_of_fold
 from tests.matrices import draw
 
 
@@ -72,7 +72,7 @@ def test_weights_are_those_of_the_least_loss():
     assert weights[0] > weights[1] > 0
     best = log_loss(Pool(tuple(weights)).combine(members), targets)
     for step in ((0.05, 0), (-0.05, 0), (0, 0.05), (0, -0.05)):
-        moved = Pool(tuple(weights + step))
+        moved = Pool(tuple(weights + step))  # the curve is fitted after them
         assert log_loss(moved.combine(members), targets) > best - 1e-4
 
 
@@ -95,3 +95,55 @@ def test_a_member_that_says_nothing_is_left_out():
     found = fit_pool([noise, table.probabilities], targets)
     assert found.weights[0] == 0
     assert found.weights[1] == pytest.approx(fit_pool([table.probabilities], targets).weights[0])
+
+
+def skewed(probabilities):
+    """Said too high where rather sure, with the same first class."""
+    first = probabilities.argmax(axis=1)
+    sure = probabilities.max(axis=1)
+    odds = np.log(sure / (1 - sure))
+    said = 1 / (1 + np.exp(-(odds + 0.8 * np.exp(-2 * (odds - 1.5) ** 2))))
+    found = probabilities * ((1 - said) / (1 - sure))[:, None]
+    found[np.arange(len(found)), first] = said
+    return found
+
+
+def test_the_curve_says_how_often_rows_so_sure_are_right():
+    """What no weight can: on rows that it wasn't fitted on."""
+    table = draw(rows=60_000, skill=2.0)
+    targets, folds = table.targets(), table.folds
+    found = fit_pool([table.probabilities], targets)
+    calibrated = found.combine([table.probabilities])
+    bent = skewed(np.clip(calibrated, 1e-6, 1 - 1e-6))
+    bent /= bent.sum(axis=1, keepdims=True)
+    pooled = pool_out_of_fold([bent], targets, folds)
+    np.testing.assert_allclose(pooled.sum(axis=1), 1)
+    np.testing.assert_array_equal(pooled.argmax(axis=1), bent.argmax(axis=1))
+    weight = fit_pool([bent], targets).weights
+    straight = Pool(weight).combine([bent])
+    assert calibration_error(pooled, targets) < 0.6 * calibration_error(straight, targets)
+    assert log_loss(pooled, targets) < log_loss(straight, targets) - 0.001
+
+
+@pytest.mark.parametrize("moved", [-3.0, 0.0, 3.0])
+def test_the_first_class_stays_the_first_and_the_others_keep_their_shares(moved):
+    rng = np.random.default_rng(0)
+    rows = rng.dirichlet(np.full(5, 0.5), 500)
+    rows[:3] = [[1, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0], [0.2] * 5]
+    found = Pool((1.0,), (moved,) * len(KNOTS)).combine([rows])
+    straight = Pool((1.0,)).combine([rows])
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    np.testing.assert_array_equal(found.argmax(axis=1), straight.argmax(axis=1))
+    assert (found >= 0).all()
+    first = straight.argmax(axis=1)[:, None]
+    others = [np.delete(np.arange(5), each) for each in first[:, 0]]
+    for row in range(10, 60):
+        kept, left = straight[row, others[row]], found[row, others[row]]
+        np.testing.assert_allclose(left * kept.sum(), kept * left.sum(), atol=1e-12)
+    change = found.max(axis=1) - straight.max(axis=1)
+    assert (change * np.sign(moved) >= -1e-4).all()
+
+
+def test_few_rows_bend_it_little():
+    table = draw(rows=60, skill=2.0)
+    assert np.abs(fit_pool([table.probabilities], table.targets()).curve).max() < 0.5
