@@ -25,12 +25,12 @@ LEAST = 1e-6
 LEAST_WEIGHT = 0.03
 # how strongly weights are drawn to equal ones, in rows
 PRIOR_ROWS = 1.0
-# log-odds at which the curve is fitted; between them it is straight, beyond them it goes on
+# log-odds at which the curve is fitted; between them it is straight, beyond them it is as at the last
 KNOTS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 # how strongly it is drawn to no change, in rows, and to change alike at neighbouring knots
 CURVE_ROWS, CURVE_EVENNESS = 3.0, 4.0
 # log-odds are those of probabilities at least so far from 0 and 1
-LEAST_ODDS = 1e-4
+LEAST_ODDS = 1e-9
 # as it is written down: none, or a number for each of KNOTS
 Curve = tuple[()] | Annotated[tuple[float, ...], Field(min_length=len(KNOTS), max_length=len(KNOTS))]
 # how much likelier than the second class the first one stays at least

@@ -244,7 +244,8 @@ def _descend(problem: Problem, start: KernelParameters, values: torch.Tensor, st
         regularised = matrix + (log_ridge.exp() + LEAST_LAMBDA).float() * torch.eye(len(matrix))
         try:
             scores = LeftOut.apply(regularised, encoded, blocks)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # rows so alike that single precision can't tell them apart
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            # rows so alike that single precision can't tell them apart
             return BAD_LOSS, np.zeros_like(at)
         logits = Link(log_sharpness, power, prior_power).logits(scores.double(), problem.log_prior)
         moved = (torch.stack(tensors) - anchors).square().sum()

@@ -142,6 +142,15 @@ def test_the_first_class_stays_the_first_and_the_others_keep_their_shares(moved)
         np.testing.assert_allclose(left * kept.sum(), kept * left.sum(), atol=1e-12)
     change = found.max(axis=1) - straight.max(axis=1)
     assert (change * np.sign(moved) >= -1e-4).all()
+    if not moved:
+        np.testing.assert_allclose(found, straight, atol=1e-4)
+
+
+def test_the_surest_rows_keep_their_order():
+    """By far more than 1 - 0.0001, as a threshold for the highest precision needs."""
+    rows = np.array([[1 - rest, rest] for rest in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)])
+    found = Pool((1.0,), (0.3,) * len(KNOTS)).combine([rows])
+    assert (np.diff(found[:, 0]) > 0).all()
 
 
 def test_few_rows_bend_it_little():
