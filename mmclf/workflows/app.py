@@ -41,10 +41,10 @@ def app(
     Raises:
         MmclfError: the model, the table or the port can't be used; the message says why.
     """
-    with opened_app(model, table=table, images=images, host=host, port=port) as serving:
-        say(f"app: {serving.url} (Ctrl-C ends it)")
-        with contextlib.suppress(KeyboardInterrupt):
-            serving.wait()
+    opened = opened_app(model, table=table, images=images, host=host, port=port)
+    with opened as serving, contextlib.suppress(KeyboardInterrupt):
+        say(f"app: {serving.url} (Ctrl-C ends it)")  # whoever reads it may do so at once
+        serving.wait()
     say("app: ended")
 
 

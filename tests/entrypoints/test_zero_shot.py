@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 import mmclf
 from entrypoints import ensemble, fit, infer, register, stage1
 from mmclf.data.catalog import match_pictures
+from mmclf.evaluation.pool import Pool
 from mmclf.evaluation.probabilities import best_classes, read_table
 from mmclf.records.runs import artifact_path, fold_checkpoints, serving_checkpoints
 from tests import stages
@@ -253,13 +254,13 @@ def test_a_fusion_knows_the_added_class_by_the_run_that_added_it(project, call, 
     pooled, _ = infer_table(project, call, fused[0]["run_id"], "fused")
     of_names = alone[names].probabilities[:, column]
     np.testing.assert_allclose(pooled.probabilities[:, column], of_names, atol=1e-5)
-    weights = dict(
-        zip(*(json.loads(artifact_path(both, "pool.json").read_text())[k] for k in ("runs", "weights")), strict=True)
-    )
+    meta = json.loads(artifact_path(both, "pool.json").read_text())
+    weights = dict(zip(meta["runs"], meta["weights"], strict=True))
     known = [position for position, name in enumerate(table.classes) if name != ADDED]
     logs = weights[names] * np.log(alone[names].probabilities[:, known].astype(np.float64))
     logs += weights.get(kernel, 0) * np.log(np.maximum(alone[kernel].probabilities, 1e-6).astype(np.float64))
-    expected = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True) * (1 - of_names[:, None])
+    straight = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
+    expected = Pool((1.0,), tuple(meta["curve"])).combine([straight]) * (1 - of_names[:, None])
     np.testing.assert_allclose(pooled.probabilities[:, known], expected, atol=1e-4)
     assert project.accuracy(pooled, [ADDED]) > 0.3
     # what it wins there it may lose elsewhere, but for a row or two of 72
