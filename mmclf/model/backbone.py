@@ -1,6 +1,5 @@
 """The pretrained image and text towers: open_clip behind one small interface. How they are made: loading.py."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -144,12 +143,10 @@ class Backbone(nn.Module):
             if not name.startswith("visual.") and name not in UNUSED
         ]
 
-    def readable(self, texts: Sequence[str]) -> list[str]:
-        """Texts as the tokenizer gets them; see letters.py."""
-        return list(texts) if self._letters is None else [self._letters.rewrite(text) for text in texts]
-
     def tokenize(self, texts: list[str], max_len: int) -> Tokens:
-        """Tokenise readable texts, cut to `max_len` tokens, the end token kept, padded to what the tower reads.
+        """Tokenise texts, cut to `max_len` tokens, the end token kept, padded to what the tower reads.
+
+        The tokenizer gets them in letters that it knows; see letters.py.
 
         Raises:
             BackboneError: `max_len` is more than the text tower reads.
@@ -165,7 +162,7 @@ class Backbone(nn.Module):
         mask = torch.zeros((len(texts), context), dtype=torch.bool)
         truncated = torch.zeros(len(texts), dtype=torch.bool)
         for start in range(0, len(texts), 4096):
-            part = self.readable(texts[start : start + 4096])
+            part = [self._letters.rewrite(text) for text in texts[start : start + 4096]]
             cut = self.tokenizer(part, context_length=max_len)
             lengths = self._lengths(cut)
             rows = slice(start, start + len(part))

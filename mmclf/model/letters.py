@@ -28,33 +28,32 @@ class Letters:
     """Rewrites words of scripts that a tokenizer has no words of.
 
     Attributes:
-        known: scripts that are left as they are, as `Cyrillic`.
+        known: scripts that are left as they are, as `Cyrillic`; None for every script.
     """
 
-    def __init__(self, known: frozenset[str]) -> None:
+    def __init__(self, known: frozenset[str] | None) -> None:
         self.known = known
-        self._table = _Table(known | KEPT)
+        self._table = _Table(KEPT if known is None else known | KEPT)
 
     @classmethod
-    def of(cls, tokenizer: Any) -> "Letters | None":
+    def of(cls, tokenizer: Any) -> "Letters":
         """Those that an open_clip tokenizer knows.
 
-        None for a tokenizer that is given texts as they are: open_clip's own, as published, and one whose vocabulary
-        can't be asked for.
+        Texts stay as they are for open_clip's own, as published, and for one whose vocabulary can't be asked for.
         """
         backend = getattr(getattr(tokenizer, "tokenizer", None), "backend_tokenizer", None)
         if backend is None:
-            return None
+            return cls(None)
         found = Counter(script for piece in backend.get_vocab() if (script := _script_of_piece(piece, backend.decoder)))
         return cls(frozenset(script for script, pieces in found.items() if pieces >= LEAST_PIECES))
 
     def reads(self, script: str) -> bool:
         """Whether words of a script are left as they are."""
-        return script in self._table.left
+        return self.known is None or script in self._table.left
 
     def rewrite(self, text: str) -> str:
         """The text as the tokenizer gets it."""
-        return text if text.isascii() else WORD.sub(self._rewritten, text)
+        return text if self.known is None or text.isascii() else WORD.sub(self._rewritten, text)
 
     def _rewritten(self, word: re.Match[str]) -> str:
         letters = word[0]

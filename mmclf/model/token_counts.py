@@ -27,7 +27,7 @@ class TokenCounter:
 
     def rewrites(self, script: str) -> bool:
         """Whether words of a script, as `Cyrillic`, are given to the tokenizer in Latin letters."""
-        return self._letters is not None and not self._letters.reads(script)
+        return not self._letters.reads(script)
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of each text, with those of its beginning and end, and how many of them are the unknown one.
@@ -43,9 +43,7 @@ class TokenCounter:
             return np.array(lengths, dtype=np.int64), np.zeros(len(texts), dtype=np.int64)
         counts, unknown = [], []
         for start in range(0, len(texts), STEP):
-            readable = texts[start : start + STEP]
-            if self._letters is not None:
-                readable = [self._letters.rewrite(text) for text in readable]
+            readable = [self._letters.rewrite(text) for text in texts[start : start + STEP]]
             cleaned = [self._tokenizer.clean_fn(text) for text in readable]
             for ids in inner(cleaned, truncation=False, verbose=False).input_ids:
                 counts.append(len(ids))

@@ -231,8 +231,8 @@ def _descend(problem: Problem, start: KernelParameters, values: torch.Tensor, st
     """Some steps of L-BFGS from `values`, float64 (parameters of the kernels, ridge, link)."""
     from scipy.optimize import minimize  # here, since scoring doesn't need it
 
-    # the link as well, which is drawn just so where it is fitted at the end
-    anchors, link_start = torch.stack(start.tensors()), torch.tensor(START_LINK, dtype=torch.float64)
+    # the link is drawn as it is where it is fitted at the end
+    anchors = torch.tensor([*start.tensors(), *START_LINK], dtype=torch.float64)
     compared = problem.rows.compared()
     cosines = similarities(compared, compared, start.kernels)
     encoded, targets = problem.encoded().float(), torch.from_numpy(problem.targets)
@@ -249,9 +249,8 @@ def _descend(problem: Problem, start: KernelParameters, values: torch.Tensor, st
             # rows so alike that single precision can't tell them apart
             return BAD_LOSS, np.zeros_like(at)
         logits = Link(log_sharpness, power, prior_power).logits(scores.double(), problem.log_prior)
-        moved = (torch.stack(tensors) - anchors).square().sum() + (
-            tried[-len(link_start) :] - link_start
-        ).square().sum()
+        drawn = torch.stack([*tensors, log_sharpness, power, prior_power])
+        moved = (drawn - anchors).square().sum()
         found = F.cross_entropy(logits, targets) + PRIOR_ROWS / len(targets) * moved
         found.backward()  # type: ignore[no-untyped-call]
         assert tried.grad is not None  # noqa: S101 - it is a leaf

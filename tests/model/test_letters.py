@@ -77,7 +77,9 @@ def test_the_bytes_of_a_byte_level_vocabulary_are_letters(monkeypatch):
 
 
 def test_clips_own_tokenizer_reads_texts_as_they_are():
-    assert Letters.of(load_tokenizer("ViT-B-32-quickgelu")) is None
+    letters = Letters.of(load_tokenizer("ViT-B-32-quickgelu"))
+    assert letters.rewrite("красная рубашка Ελλάδα") == "красная рубашка Ελλάδα"
+    assert letters.reads("Cyrillic")
     assert not TokenCounter("ViT-B-32-quickgelu").rewrites("Cyrillic")
 
 
