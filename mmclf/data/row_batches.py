@@ -217,11 +217,15 @@ def ahead(batches: Iterable[T]) -> Iterator[T]:
     A thread does it: decoding and resizing leave Python's lock to the model, which they would otherwise keep waiting.
     """
     source = iter(batches)
-    with ThreadPoolExecutor(1) as thread:
+    thread = ThreadPoolExecutor(1)
+    try:
         coming = thread.submit(next, source, None)
         while (batch := coming.result()) is not None:
             coming = thread.submit(next, source, None)
             yield batch
+    finally:
+        # given up halfway, this may be cleared away by the thread itself, which can't wait for its own end
+        thread.shutdown(wait=False, cancel_futures=True)
 
 
 def unreadable(sentence: str) -> PictureError:

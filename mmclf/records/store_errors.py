@@ -41,6 +41,8 @@ CODES = (
     "TEMPORARILY_UNAVAILABLE",
     "UNAUTHENTICATED",
 )
+# as SQLAlchemy names them: of SQLite and MySQL, and of PostgreSQL
+TWICE = ("IntegrityError", "UniqueViolation")
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 
 
@@ -57,6 +59,11 @@ def without_passwords(text: str) -> str:
 def is_missing(error: MlflowException) -> bool:
     """Whether MLflow says that what was asked for doesn't exist, or can't, by its name; else the store has failed."""
     return error.error_code in MISSING
+
+
+def is_there_already(error: MlflowException) -> bool:
+    """Whether a database refuses a row since another process stored the same one at the same time."""
+    return any(name in str(error) for name in TWICE)
 
 
 def explain(error: BaseException) -> str | None:

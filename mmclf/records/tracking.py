@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import mlflow
 import pandas as pd
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..config import Config
@@ -27,6 +28,7 @@ from .failure import FAILED, KILLED, reason_tags
 from .liveness import Heartbeat, bury_dead, mark_killed
 from .resuming import Found, Work, find_work, nest, sweep_states
 from .runs import artifacts_of, current_experiment
+from .store_errors import is_there_already
 from .views import offer_views
 from .vocabulary import CONFIG_PREFIX, Artifact, Tag
 
@@ -259,7 +261,12 @@ def log_dataset(catalog: Catalog, context: str) -> None:
             name=catalog.short_name,
             digest=catalog.digest(),
         )
-        mlflow.log_input(dataset, context=context)
+        try:
+            mlflow.log_input(dataset, context=context)
+        except MlflowException as error:
+            if not is_there_already(error):
+                raise
+            mlflow.log_input(dataset, context=context)  # which finds what another process stored meanwhile
 
 
 def git_dirty() -> str:

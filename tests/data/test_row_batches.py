@@ -1,5 +1,7 @@
 """python -m pytest tests/data/test_row_batches.py"""
 
+import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 
 from mmclf.data.images import Transform
 from mmclf.data.pictures import Pictures
-from mmclf.data.row_batches import NO_TARGET, EpochSampler, Loader, RowDataset, Sample
+from mmclf.data.row_batches import NO_TARGET, EpochSampler, Loader, RowDataset, Sample, ahead
 from mmclf.data.rows import Rows
 from mmclf.data.text import Tokens, text_batches
 from mmclf.data.views import EVAL
@@ -150,6 +152,26 @@ def test_batches_come_in_the_same_order_with_workers(root):
         loader.set_epoch(3)
         orders.append([batch.rows.tolist() for batch in loader])
     assert orders[0] == orders[1]
+
+
+def test_batches_that_are_given_up_may_be_cleared_away_by_their_own_thread(monkeypatch):
+    ignored, held = [], []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    given_up, cleared = threading.Event(), threading.Event()
+
+    def source():
+        yield 1
+        given_up.wait()
+        held.clear()  # the last that knows of the batches, as the garbage collector may in any thread
+        cleared.set()
+        yield 2
+
+    held.append(ahead(source()))
+    assert next(held[0]) == 1
+    given_up.set()
+    assert cleared.wait(60)
+    assert not held
+    assert not ignored
 
 
 @pytest.mark.parametrize("mode", ["first", "random", "mean_pool"])

@@ -6,12 +6,15 @@
 import contextlib
 import time
 
+import mlflow
 import pytest
+import sqlalchemy
 from mlflow.tracking import MlflowClient
 
 from mmclf.records import tracking
 from mmclf.records.failure import note_failure
 from mmclf.records.vocabulary import Tag
+from tests.catalogs import read_text
 from tests.stores import mlflow_store
 
 
@@ -82,3 +85,25 @@ def test_what_a_run_reached_stands_before_what_it_is_of(client, catalog):
     assert names[:2] == ["rows", "seconds"]
     assert names[2:]
     assert all(name.startswith("data/") for name in names[2:])
+
+
+def test_two_processes_may_store_the_same_dataset_at_once(client, tmp_path):
+    catalog = read_text(tmp_path, "id,title,categories\na,one,x\nb,two,y\n")
+    interfered = []
+
+    def store_first(connection, cursor, statement, parameters, *rest):
+        """The other process, which comes between MLflow's look for the dataset and its own insertion."""
+        if statement.startswith("INSERT INTO datasets") and not interfered:
+            interfered.append(statement)
+            with mlflow.start_run(nested=True):
+                tracking.log_dataset(catalog, "training")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", store_first)
+    try:
+        with mlflow.start_run() as run:
+            tracking.log_dataset(catalog, "training")
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", store_first)
+    assert interfered
+    [stored] = client.get_run(run.info.run_id).inputs.dataset_inputs
+    assert stored.dataset.digest == catalog.digest()
