@@ -4,6 +4,9 @@ p is proportional to exp(sum of w log p_member): a weight for each member, which
 that one member alone is scaled by its temperature (Genest and Zidek, Combining Probability Distributions, 1986; Guo et
 al., On Calibration of Modern Neural Networks, 2017).
 
+Members err in classes of their own: one tells flags apart and another one smileys. So a member's weight is a little
+another one for each class, as far as held-out rows show it (docs/adr/0036).
+
 What comes out says a little too little where it is unsure and too much where it is rather sure. So the probability of
 a row's first class is moved along a curve that was fitted to how often such rows are right (docs/adr/0035), and its
 other classes share the rest as they did.
@@ -13,7 +16,8 @@ the pool shares out the rest: the others say nothing of it, not that it is impro
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Annotated
 
 import numpy as np
@@ -25,13 +29,14 @@ LEAST = 1e-6
 LEAST_WEIGHT = 0.03
 # how strongly weights are drawn to equal ones, in rows
 PRIOR_ROWS = 1.0
+# how strongly a class's weights are drawn to the members' own, in rows
+CLASS_ROWS = 300.0
 # log-odds at which the curve is fitted; between them it is straight, beyond them it is as at the last
 KNOTS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 # how strongly it is drawn to no change, in rows, and to change alike at neighbouring knots
 CURVE_ROWS, CURVE_EVENNESS = 3.0, 4.0
 # log-odds are those of probabilities at least so far from 0 and 1
 LEAST_ODDS = 1e-9
-# as it is written down: none, or a number for each of KNOTS
 Curve = tuple[()] | Annotated[tuple[float, ...], Field(min_length=len(KNOTS), max_length=len(KNOTS))]
 # how much likelier than the second class the first one stays at least
 FIRST_BY = 1e-4
@@ -43,11 +48,19 @@ class Pool:
 
     Attributes:
         weights: one a member, not negative.
+        by_class: what is added to a member's weight for each class; () for nothing.
         curve: what is added to the log-odds of a row's first class, at KNOTS; () for nothing.
     """
 
     weights: tuple[float, ...]
-    curve: tuple[float, ...] = ()
+    by_class: tuple[tuple[float, ...], ...] = ()
+    curve: Curve = ()
+
+    def only(self, counts: Sequence[bool]) -> "Pool":
+        """The same of some members, which are at least those with a weight."""
+        return replace(
+            self, weights=tuple(compress(self.weights, counts)), by_class=tuple(compress(self.by_class, counts))
+        )
 
     def combine(self, members: Sequence[np.ndarray]) -> np.ndarray:
         """float64 (n, classes), each row's sum 1.
@@ -60,13 +73,18 @@ class Pool:
         found = np.empty(stacked.shape[1:])
         found[:, ~shared] = np.nanmean(stacked[:, :, ~shared], axis=0)
         rest = 1 - found[:, ~shared].sum(axis=1, keepdims=True)
-        pooled = np.exp(_log_pool(np.asarray(self.weights), _logs(stacked[:, :, shared])))
+        weights = np.asarray(self.weights)[:, None]
+        if self.by_class:
+            weights = weights + np.asarray(self.by_class)[:, shared]
+        pooled = np.exp(_log_pool(weights, _logs(stacked, shared)))
         found[:, shared] = rest * (_moved(pooled, np.asarray(self.curve)) if self.curve else pooled)
         return found
 
 
 def fit_pool(members: Sequence[np.ndarray], targets: np.ndarray) -> Pool:
-    """The weights under which the true classes are likeliest, and then the curve; a member that hardly counts gets 0.
+    """The weights under which the true classes are likeliest, those by class, and the curve, one after the other.
+
+    A member that hardly counts gets 0. One that counts alone is scaled, so that its first classes stay the first.
 
     Args:
         members: out-of-fold probabilities (n, classes) of each member.
@@ -74,7 +92,7 @@ def fit_pool(members: Sequence[np.ndarray], targets: np.ndarray) -> Pool:
     """
     stacked = np.stack(members)
     shared = _shared(stacked)
-    logs, targets = _logs(stacked[:, :, shared]), (np.cumsum(shared) - 1)[targets]
+    logs, targets = _logs(stacked, shared), (np.cumsum(shared) - 1)[targets]
     kept = np.arange(len(members))
     while True:
         weights = _fit(logs[kept], targets)
@@ -83,8 +101,15 @@ def fit_pool(members: Sequence[np.ndarray], targets: np.ndarray) -> Pool:
         kept = np.delete(kept, weights.argmin())
     found = np.zeros(len(members))
     found[kept] = weights
-    pooled = np.exp(_log_pool(weights, logs[kept]))
-    return Pool(tuple(found.tolist()), tuple(_fit_curve(pooled, targets).tolist()))
+    by_class = np.zeros((len(members), len(shared)))
+    if len(kept) > 1:
+        by_class[np.ix_(kept, shared)] = _fit_by_class(weights, logs[kept], targets)
+    pooled = np.exp(_log_pool(weights[:, None] + by_class[np.ix_(kept, shared)], logs[kept]))
+    return Pool(
+        tuple(found.tolist()),
+        tuple(tuple(row) for row in by_class.tolist()) if len(kept) > 1 else (),
+        tuple(_fit_curve(pooled, targets).tolist()),
+    )
 
 
 def pool_out_of_fold(members: Sequence[np.ndarray], targets: np.ndarray, folds: np.ndarray) -> np.ndarray:
@@ -105,7 +130,7 @@ def _fit(logs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     of_truth = logs[:, np.arange(rows), targets]
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        pooled = _log_pool(weights, logs)
+        pooled = _log_pool(weights[:, None], logs)
         expected = np.einsum("nc,knc->kn", np.exp(pooled), logs)
         moved = weights - equal
         value = -pooled[np.arange(rows), targets].mean() + PRIOR_ROWS / rows * (moved**2).sum()
@@ -113,6 +138,27 @@ def _fit(logs: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     found: np.ndarray = minimize(loss, equal, jac=True, method="L-BFGS-B", bounds=[(0, None)] * count).x
     return found
+
+
+def _fit_by_class(weights: np.ndarray, logs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """float64 (members, classes): what is added to their weights, none of which falls below nothing."""
+    from scipy.optimize import minimize
+
+    count, rows, classes = logs.shape
+    truth = np.arange(rows), targets
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        added = flat.reshape(count, classes)
+        pooled = _log_pool(weights[:, None] + added, logs)
+        value = -pooled[truth].mean() + CLASS_ROWS / rows * (added**2).sum()
+        wrong = np.exp(pooled)
+        wrong[truth] -= 1
+        slope = np.einsum("nc,knc->kc", wrong, logs) / rows + 2 * CLASS_ROWS / rows * added
+        return float(value), slope.ravel()
+
+    bounds = [(-weight, None) for weight in np.repeat(weights, classes)]
+    found: np.ndarray = minimize(loss, np.zeros(count * classes), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return found.reshape(count, classes)
 
 
 def _fit_curve(pooled: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -172,15 +218,17 @@ def _shared(members: np.ndarray) -> np.ndarray:
     return found
 
 
-def _logs(members: np.ndarray) -> np.ndarray:
-    """float64 (members, n, classes)."""
-    found: np.ndarray = np.log(np.maximum(members.astype(np.float64), LEAST))
+def _logs(members: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """float64 (members, n, shared), log of what each member says of a class, were it one that all know."""
+    known = members[:, :, shared].astype(np.float64)
+    known /= np.maximum(known.sum(axis=2, keepdims=True), LEAST)
+    found: np.ndarray = np.log(np.maximum(known, LEAST))
     return found
 
 
 def _log_pool(weights: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    """float64 (n, classes), log of the pooled probabilities."""
-    total = np.tensordot(weights, logs, 1)
+    """float64 (n, classes), log of the pooled probabilities, by weights (members, classes) or (members, 1)."""
+    total = np.einsum("kc,knc->nc", np.broadcast_to(weights, (len(logs), logs.shape[2])), logs)
     total = total - total.max(axis=1, keepdims=True)
     found: np.ndarray = total - np.log(np.exp(total).sum(axis=1, keepdims=True))
     return found

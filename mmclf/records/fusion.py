@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..config import ConfigLike, Overrides, changed_config
 from ..errors import ComparisonError, RunError
-from ..evaluation.pool import Curve, Pool
+from ..evaluation.pool import Pool
 from ..evaluation.probabilities import ProbabilityTable, align, read_table
 from ..scoring.mixture import Mixture
 from ..store.files import read_header
@@ -27,21 +27,14 @@ class FusionMeta(BaseModel):
     Attributes:
         format: of this file; 1.
         runs: ids of the stage runs that count.
-        weights: of each in the pool.
-        curve: of the pool; see `Pool`.
+        pool: how they count.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
     runs: tuple[str, ...]
-    weights: tuple[float, ...]
-    curve: Curve = ()
-
-    @property
-    def pool(self) -> Pool:
-        """How the runs count."""
-        return Pool(self.weights, self.curve)
+    pool: Pool
 
 
 def mixture_of(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..config import LOCAL_DIR, Config
 from ..errors import BundleError
-from ..evaluation.pool import Curve, Pool
+from ..evaluation.pool import Pool
 from ..evaluation.thresholds import Threshold
 from ..model.checkpoint import ALL_ROWS, META, WEIGHTS, Checkpoint, open_checkpoint
 from ..store.files import link, read_header, write_header
@@ -52,8 +52,7 @@ class BundleMeta(BaseModel):
     Attributes:
         format: of this file; 1.
         experts: at least one.
-        pool: a weight for each of them; None for one as it is.
-        curve: of the pool; see `Pool`.
+        pool: how they count; None for one as it is.
         thresholds: from which confidence on rows are labelled.
         source: where the model comes from, for people.
     """
@@ -62,8 +61,7 @@ class BundleMeta(BaseModel):
 
     format: Literal[1] = 1
     experts: tuple[ExpertMeta, ...] = Field(min_length=1)
-    pool: tuple[float, ...] | None = None
-    curve: Curve = ()
+    pool: Pool | None = None
     thresholds: tuple[Threshold, ...] = ()
     source: dict[str, str]
 
@@ -133,8 +131,7 @@ def write_bundle(folder: Path, mixture: Mixture, source: dict[str, str]) -> None
         for name, checkpoint in zip(names, expert.checkpoints, strict=True):
             _write_checkpoint(folder / name, checkpoint)
         experts.append(ExpertMeta(checkpoints=names, config=_without_paths(expert.config)))
-    pool, curve = (None, ()) if mixture.pool is None else (mixture.pool.weights, mixture.pool.curve)
-    meta = BundleMeta(experts=tuple(experts), pool=pool, curve=curve, thresholds=mixture.thresholds, source=source)
+    meta = BundleMeta(experts=tuple(experts), pool=mixture.pool, thresholds=mixture.thresholds, source=source)
     write_header(folder / NAME, meta)
 
 
@@ -146,14 +143,13 @@ def open_bundle(folder: Path) -> Bundle:
         CheckpointError: a fold is missing or damaged.
     """
     meta = read_header(folder / NAME, BundleMeta, BundleError, "is the copy of the model complete?")
-    if meta.pool is not None and len(meta.pool) != len(meta.experts):
-        raise BundleError(f"{folder / NAME}: pool: {len(meta.pool)} weights for {len(meta.experts)} experts")
+    if meta.pool is not None and len(meta.pool.weights) != len(meta.experts):
+        raise BundleError(f"{folder / NAME}: pool: {len(meta.pool.weights)} weights for {len(meta.experts)} experts")
     experts = [
         Expert(tuple(_open_inside(folder, name) for name in expert.checkpoints), expert.config)
         for expert in meta.experts
     ]
-    pool = None if meta.pool is None else Pool(meta.pool, meta.curve)
-    return Bundle(folder, meta, Mixture(tuple(experts), pool, meta.thresholds))
+    return Bundle(folder, meta, Mixture(tuple(experts), meta.pool, meta.thresholds))
 
 
 def _write_checkpoint(place: Path, checkpoint: Checkpoint) -> None:

@@ -237,8 +237,8 @@ def _conclude(
     client = connect()
     runs = {run_id: get_run(client, run_id) for run_id in [fusion.run_id, *(m.run.run_id for m in members)]}
     tables = {run_id: read_table(artifact_path(run, Artifact.OOF)) for run_id, run in runs.items()}
-    pool = read_pool(runs[fusion.run_id])
-    weights = dict(zip(pool.runs, pool.weights, strict=True))
+    fused = read_pool(runs[fusion.run_id])
+    weights = dict(zip(fused.runs, fused.pool.weights, strict=True))
 
     def line(label: str, weight: str, run_id: str, seconds: float) -> list[str]:
         return [label, weight, *show(figures_of(tables[run_id])), clock(seconds)]

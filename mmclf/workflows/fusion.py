@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,10 +66,7 @@ def fuse(
     pool, table = _pool(tables)
     adds = [len(table.classes) > min(len(other.classes) for other in tables) for table in tables]
     counts = [weight > 0 or added for weight, added in zip(pool.weights, adds, strict=True)]
-    kept = [(each.run_id, weight) for each, weight, count in zip(members, pool.weights, counts, strict=True) if count]
-    meta = FusionMeta(
-        runs=tuple(run_id for run_id, _ in kept), weights=tuple(weight for _, weight in kept), curve=pool.curve
-    )
+    meta = FusionMeta(runs=tuple(compress(run_ids, counts)), pool=pool.only(counts))
     reached = figures_of(table)
     alone = [
         Member(each.name, _show_weight(weight, added), figures_of(each.table))
@@ -79,13 +77,13 @@ def fuse(
         say(aligned(HEADER, lines))
     tags = {
         Tag.SOURCE_RUN: ",".join(meta.runs),
-        Tag.WEIGHTS_OF_RUNS: ",".join(f"{weight:g}" for weight in meta.weights),
+        Tag.WEIGHTS_OF_RUNS: ",".join(f"{weight:g}" for weight in meta.pool.weights),
     }
     first = members[0].run.data
     shared = (Tag.SPLIT, Tag.FINGERPRINT, Tag.BACKBONE, Tag.FOLDS, Tag.CSV, Tag.IMAGES)
     tags |= {tag: first.tags[tag] for tag in shared if tag in first.tags}
     facts = {name: value for name, value in first.metrics.items() if name.startswith("data/")}
-    name = with_result(f"fusion of {len(kept)}", reached.top1_mean)
+    name = with_result(f"fusion of {len(meta.runs)}", reached.top1_mean)
     with delivery() as made, tracking.record_scores(FUSION, name, tags | work.tags()) as record:
         run_id = record.info.run_id
         commands = [] if tracking.is_part() else [command("register", runs=run_id)]
@@ -102,7 +100,7 @@ def fuse(
             )
     say_end(run_id, commands)
     said = {"cv_top1_mean": reached.top1_mean, "cv_top1_std": reached.top1_std, "cv_top3_mean": reached.top3_mean}
-    return StageRun(run_id, {"run_id": run_id, "runs": len(kept)} | said | {"seconds": round(seconds, 1)})
+    return StageRun(run_id, {"run_id": run_id, "runs": len(meta.runs)} | said | {"seconds": round(seconds, 1)})
 
 
 def _pool(tables: "Sequence[ProbabilityTable]") -> "tuple[Pool, ProbabilityTable]":

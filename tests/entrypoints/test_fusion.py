@@ -4,6 +4,7 @@
 """
 
 import json
+from itertools import compress
 
 import mlflow
 import numpy as np
@@ -15,8 +16,9 @@ import mmclf
 from entrypoints import ensemble, infer, register, stage1, stage2
 from mmclf.data.catalog import match_pictures
 from mmclf.errors import RowError
-from mmclf.evaluation.pool import Pool, fit_pool, pool_out_of_fold
+from mmclf.evaluation.pool import fit_pool, pool_out_of_fold
 from mmclf.evaluation.probabilities import read_table
+from mmclf.records.fusion import read_pool
 from mmclf.records.runs import artifact_path
 from tests import stages
 from tests.serving import matrix
@@ -87,8 +89,11 @@ def test_it_is_a_run_whose_figures_are_of_rows_that_the_weights_have_not_seen(pr
     assert pool == {
         "format": 1,
         "runs": [run_id for run_id, _ in kept],
-        "weights": [pytest.approx(weight) for _, weight in kept],
-        "curve": pytest.approx(fitted.curve),
+        "pool": {
+            "weights": [pytest.approx(weight) for _, weight in kept],
+            "by_class": [pytest.approx(added) for added in compress(fitted.by_class, weights)],
+            "curve": pytest.approx(fitted.curve),
+        },
     }
     assert run.data.tags["source_run"] == ",".join(run_id for run_id, _ in kept)
     assert run.data.tags["split"] == project.client.get_run(members[0]).data.tags["split"]
@@ -102,14 +107,14 @@ def test_it_is_a_run_whose_figures_are_of_rows_that_the_weights_have_not_seen(pr
 
 def test_infer_pools_what_the_members_serve(project, call, members, fused):
     run = project.client.get_run(fused[0]["run_id"])
-    meta = json.loads(artifact_path(run, "pool.json").read_text())
+    meta = read_pool(run)
     alone = []
-    for run_id in meta["runs"]:
+    for run_id in meta.runs:
         call("infer", *project.test, "--model", run_id, "--out", str(project.folder / run_id))
         alone.append(read_table(project.folder / run_id / "probabilities.parquet").probabilities)
     _, said = call("infer", *project.test, "--model", fused[0]["run_id"], "--out", str(project.folder / "fused"))
     found = read_table(project.folder / "fused" / "probabilities.parquet").probabilities
-    np.testing.assert_allclose(found, Pool(tuple(meta["weights"]), tuple(meta["curve"])).combine(alone), atol=1e-5)
+    np.testing.assert_allclose(found, meta.pool.combine(alone), atol=1e-5)
     assert f"of fusion run {fused[0]['run_id']}" in said
 
 
@@ -195,7 +200,9 @@ def test_a_run_has_no_thresholds(members, trained_frame):
 
 def test_one_run_alone_is_scaled(project, call, members):
     figures, _ = call("ensemble", "--runs", members[1])
-    [weight] = json.loads(artifact_path(project.client.get_run(figures["run_id"]), "pool.json").read_text())["weights"]
+    pool = read_pool(project.client.get_run(figures["run_id"])).pool
+    [weight] = pool.weights
+    assert pool.by_class == ()
     table, before = oof(project, figures["run_id"]), oof(project, members[1])
     assert weight > 0
     np.testing.assert_array_equal(table.probabilities.argmax(axis=1), before.probabilities.argmax(axis=1))

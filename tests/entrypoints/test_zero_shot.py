@@ -4,7 +4,6 @@
 """
 
 import copy
-import json
 import re
 
 import mlflow
@@ -19,6 +18,7 @@ from entrypoints import ensemble, fit, infer, register, stage1
 from mmclf.data.catalog import match_pictures
 from mmclf.evaluation.pool import Pool
 from mmclf.evaluation.probabilities import best_classes, read_table
+from mmclf.records.fusion import read_pool
 from mmclf.records.runs import artifact_path, fold_checkpoints, serving_checkpoints
 from tests import stages
 from tests.named import ADDED, SIZE, draw_named_shop, make_aligned
@@ -248,19 +248,22 @@ def test_a_fusion_knows_the_added_class_by_the_run_that_added_it(project, call, 
     np.testing.assert_allclose(table.probabilities.sum(axis=1), 1, atol=1e-5)
     column = table.classes.index(ADDED)
     np.testing.assert_allclose(table.probabilities[:, column], tables[names].probabilities[:, column], atol=1e-6)
-    assert names in json.loads(artifact_path(both, "pool.json").read_text())["runs"]
+    assert names in read_pool(both).runs
     assert f"stage1, zero-shot, {names[:12]}" in fused[1]
     alone = {run: infer_table(project, call, run, f"alone-{run}")[0] for run in (names, kernel)}
     pooled, _ = infer_table(project, call, fused[0]["run_id"], "fused")
     of_names = alone[names].probabilities[:, column]
     np.testing.assert_allclose(pooled.probabilities[:, column], of_names, atol=1e-5)
-    meta = json.loads(artifact_path(both, "pool.json").read_text())
-    weights = dict(zip(meta["runs"], meta["weights"], strict=True))
+    meta = read_pool(both)
+    both_count = min(meta.pool.weights) > 0 and len(meta.runs) == 2
     known = [position for position, name in enumerate(table.classes) if name != ADDED]
-    logs = weights[names] * np.log(alone[names].probabilities[:, known].astype(np.float64))
-    logs += weights.get(kernel, 0) * np.log(np.maximum(alone[kernel].probabilities, 1e-6).astype(np.float64))
+    weights = np.array(meta.pool.weights)[:, None] + (np.array(meta.pool.by_class)[:, known] if both_count else 0)
+    logs = np.zeros((len(pooled), len(known)))
+    for run, weight in zip(meta.runs, weights, strict=True):
+        said = alone[run].probabilities[:, known if run == names else slice(None)].astype(np.float64)
+        logs += weight * np.log(np.maximum(said / said.sum(axis=1, keepdims=True), 1e-6))
     straight = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
-    expected = Pool((1.0,), tuple(meta["curve"])).combine([straight]) * (1 - of_names[:, None])
+    expected = Pool((1.0,), curve=meta.pool.curve).combine([straight]) * (1 - of_names[:, None])
     np.testing.assert_allclose(pooled.probabilities[:, known], expected, atol=1e-4)
     assert project.accuracy(pooled, [ADDED]) > 0.3
     # what it wins there it may lose elsewhere, but for a row or two of 72

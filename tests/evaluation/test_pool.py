@@ -21,6 +21,11 @@ def test_a_pool_by_hand():
     np.testing.assert_allclose(Pool((1.0, 1.0)).combine([one, other]), [[0.8, 0.2]])
     np.testing.assert_allclose(Pool((2.0, 0.0)).combine([one, other]), [[0.64 / 0.68, 0.04 / 0.68]])
     np.testing.assert_allclose(Pool((0.5, 0.5)).combine([one, one]), one)
+    by_class = ((0.5, 0.0), (0.0, 0.0))
+    expected = np.array([[0.8**1.5, 0.2]]) / (0.8**1.5 + 0.2)
+    np.testing.assert_allclose(Pool((1.0, 1.0), by_class).combine([one, other]), expected)
+    three = Pool((1.0, 0.0, 2.0), ((0.1,), (0.0,), (0.2,)))
+    assert three.only([True, False, True]) == Pool((1.0, 2.0), ((0.1,), (0.2,)))
     # a certain mistake of one member doesn't rule a class out for good
     assert np.isfinite(Pool((1.0, 1.0)).combine([np.array([[1.0, 0.0]]), one])).all()
 
@@ -45,6 +50,9 @@ def test_weights_are_those_of_the_classes_that_every_member_knows():
     moved = np.where(targets > 0, targets + 1, targets)
     found = fit_pool([wide, narrow], moved)
     np.testing.assert_allclose(found.weights, plain.weights, atol=1e-4)
+    by_class = np.array(found.by_class)
+    assert (by_class[:, 1] == 0).all()
+    np.testing.assert_allclose(np.delete(by_class, 1, axis=1), plain.by_class, atol=1e-3)
     pooled = found.combine([wide, narrow])
     np.testing.assert_allclose(pooled.sum(axis=1), 1)
     np.testing.assert_allclose(pooled[:, [1]], share)
@@ -72,7 +80,7 @@ def test_weights_are_those_of_the_least_loss():
     assert weights[0] > weights[1] > 0
     best = log_loss(Pool(tuple(weights)).combine(members), targets)
     for step in ((0.05, 0), (-0.05, 0), (0, 0.05), (0, -0.05)):
-        moved = Pool(tuple(weights + step))  # the curve is fitted after them
+        moved = Pool(tuple(weights + step))  # those by class and the curve are fitted after them
         assert log_loss(moved.combine(members), targets) > best - 1e-4
 
 
@@ -95,6 +103,41 @@ def test_a_member_that_says_nothing_is_left_out():
     found = fit_pool([noise, table.probabilities], targets)
     assert found.weights[0] == 0
     assert found.weights[1] == pytest.approx(fit_pool([table.probabilities], targets).weights[0])
+
+
+def of_other_classes(rows, *, equal=False):
+    """Two members, each of which tells another half of the ten classes well, or both alike, and the targets."""
+    rng = np.random.default_rng(0)
+    targets, classes = rng.integers(10, size=rows), np.arange(10)
+    members = []
+    for knows in (classes < 5, classes >= 5):
+        scores = 0.5 * rng.normal(size=(rows, 10))
+        # of a class that a member doesn't know it says as much, but by chance
+        scores[:, ~knows] += 0 if equal else 1.5 * rng.normal(size=(rows, 5))
+        scores[np.arange(rows), targets] += np.where(knows[targets] | equal, 2.0, 0.2)
+        members.append(np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True))
+    return members, targets
+
+
+def test_a_member_counts_more_for_the_classes_that_it_tells_apart():
+    """Also on rows that the weights weren't fitted on."""
+    members, targets = of_other_classes(4000)
+    half, rest = slice(None, 2000), slice(2000, None)
+    found = fit_pool([each[half] for each in members], targets[half])
+    added = np.array(found.by_class)
+    assert (added[0, :5] > added[0, 5:].max()).all()
+    assert (added[1, 5:] > added[1, :5].max()).all()
+    assert (np.array(found.weights)[:, None] + added >= 0).all()
+    unseen = [each[rest] for each in members]
+    plain = Pool(found.weights, curve=found.curve).combine(unseen)
+    assert log_loss(found.combine(unseen), targets[rest]) < log_loss(plain, targets[rest]) - 0.05
+
+
+def test_members_that_tell_all_classes_alike_count_alike_for_all():
+    members, targets = of_other_classes(4000, equal=True)
+    assert np.abs(fit_pool(members, targets).by_class).max() < 0.1
+    members, targets = of_other_classes(60)
+    assert np.abs(fit_pool(members, targets).by_class).max() < 0.1  # too few rows to tell
 
 
 def skewed(probabilities):
@@ -130,7 +173,7 @@ def test_the_first_class_stays_the_first_and_the_others_keep_their_shares(moved)
     rng = np.random.default_rng(0)
     rows = rng.dirichlet(np.full(5, 0.5), 500)
     rows[:3] = [[1, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0], [0.2] * 5]
-    found = Pool((1.0,), (moved,) * len(KNOTS)).combine([rows])
+    found = Pool((1.0,), curve=(moved,) * len(KNOTS)).combine([rows])
     straight = Pool((1.0,)).combine([rows])
     np.testing.assert_allclose(found.sum(axis=1), 1)
     np.testing.assert_array_equal(found.argmax(axis=1), straight.argmax(axis=1))
@@ -149,7 +192,7 @@ def test_the_first_class_stays_the_first_and_the_others_keep_their_shares(moved)
 def test_the_surest_rows_keep_their_order():
     """By far more than 1 - 0.0001, as a threshold for the highest precision needs."""
     rows = np.array([[1 - rest, rest] for rest in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)])
-    found = Pool((1.0,), (0.3,) * len(KNOTS)).combine([rows])
+    found = Pool((1.0,), curve=(0.3,) * len(KNOTS)).combine([rows])
     assert (np.diff(found[:, 0]) > 0).all()
 
 

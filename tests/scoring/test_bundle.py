@@ -14,10 +14,11 @@ import torch
 
 from mmclf.config import build_config
 from mmclf.errors import BackboneError, BundleError, CheckpointError
+from mmclf.evaluation.pool import KNOTS, Pool
 from mmclf.model.loading import load_backbone, save_backbone
 from mmclf.scoring.bundle import open_bundle, write_bundle
 from mmclf.scoring.fold_models import FoldModels, members_of
-from mmclf.scoring.mixture import Mixture
+from mmclf.scoring.mixture import Expert, Mixture
 from mmclf.scoring.predict import Scoring
 from mmclf.store.files import size_of, write_header
 from tests.checkpoints import FLOAT32, save
@@ -53,6 +54,20 @@ def test_a_bundle_scores_as_its_checkpoints_wherever_it_lies(stage, tree, clip_f
     for path in bundle.folder.rglob("*.json"):
         assert str(tmp_path) not in path.read_text(), path
     assert size_of(bundle.folder) > sum(path.stat().st_size for path in bundle.folder.rglob("*.safetensors"))
+
+
+def test_a_pool_comes_along_to_the_last_digit(tree, catalog, tmp_path):
+    config = build_config(tree)
+    experts = tuple(Expert((save(tmp_path, config, catalog, fold, "stage1")[0],), config) for fold in (0, 1))
+    by_class = np.random.default_rng(0).normal(size=(2, len(catalog.classes))) / 10
+    pool = Pool((0.7, 0.4), tuple(tuple(row) for row in by_class.tolist()), (0.1,) * len(KNOTS))
+    write_bundle(tmp_path / "b", Mixture(experts, pool), {})
+    bundle = open_bundle(tmp_path / "b")
+    assert bundle.mixture.pool == pool
+    one_weight = bundle.meta.model_copy(update={"pool": Pool((1.0,))})
+    write_header(tmp_path / "b" / "bundle.json", one_weight)
+    with pytest.raises(BundleError, match="pool: 1 weights for 2 experts"):
+        open_bundle(tmp_path / "b")
 
 
 def test_a_hugging_face_text_tower_and_its_tokenizer_come_along(tmp_path):
