@@ -22,7 +22,7 @@ demo: setup  ## draw a catalogue, then stage1 -> stage2 -> register -> infer on 
 	PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local --experiment-name demo
 
 test: setup  ## every test but the slow and the real ones
-	$(BIN)/python -m pytest -m "not slow and not real" -n 2 --dist loadfile  # each test has one thread
+	$(BIN)/python -m pytest -m "not slow and not real" -n 2 --dist loadfile --no-loadscope-reorder  # a thread a test; in order, since files of few tests may be long
 
 test-slow: setup  ## the slow tests: ViT-L/14 with random weights (24 GiB), 100,000 rows, torch.compile
 	$(BIN)/python -m pytest -m slow
