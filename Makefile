@@ -21,8 +21,9 @@ $(STAMP): pyproject.toml
 demo: setup  ## draw a catalogue, then stage1 -> stage2 -> register -> infer on a tiny CLIP, by `mlflow run`
 	PATH="$(CURDIR)/$(BIN):$$PATH" mlflow run . --env-manager local --experiment-name demo
 
+# a thread a test, and files in their order, since the long ones have few tests
 test: setup  ## every test but the slow and the real ones
-	$(BIN)/python -m pytest -m "not slow and not real" -n 2 --dist loadfile --no-loadscope-reorder  # a thread a test; in order, since files of few tests may be long
+	$(BIN)/python -m pytest -m "not slow and not real" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup  ## the slow tests: ViT-L/14 with random weights (24 GiB), 100,000 rows, torch.compile
 	$(BIN)/python -m pytest -m slow

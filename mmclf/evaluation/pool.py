@@ -37,6 +37,7 @@ KNOTS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 CURVE_ROWS, CURVE_EVENNESS = 3.0, 4.0
 # log-odds are those of probabilities at least so far from 0 and 1
 LEAST_ODDS = 1e-9
+# none, or a number for each of KNOTS
 Curve = tuple[()] | Annotated[tuple[float, ...], Field(min_length=len(KNOTS), max_length=len(KNOTS))]
 # how much likelier than the second class the first one stays at least
 FIRST_BY = 1e-4
@@ -101,15 +102,14 @@ def fit_pool(members: Sequence[np.ndarray], targets: np.ndarray) -> Pool:
         kept = np.delete(kept, weights.argmin())
     found = np.zeros(len(members))
     found[kept] = weights
-    by_class = np.zeros((len(members), len(shared)))
+    by_class: tuple[tuple[float, ...], ...] = ()
+    each = weights[:, None]
     if len(kept) > 1:
-        by_class[np.ix_(kept, shared)] = _fit_by_class(weights, logs[kept], targets)
-    pooled = np.exp(_log_pool(weights[:, None] + by_class[np.ix_(kept, shared)], logs[kept]))
-    return Pool(
-        tuple(found.tolist()),
-        tuple(tuple(row) for row in by_class.tolist()) if len(kept) > 1 else (),
-        tuple(_fit_curve(pooled, targets).tolist()),
-    )
+        added = np.zeros((len(members), len(shared)))
+        added[np.ix_(kept, shared)] = of_kept = _fit_by_class(weights, logs[kept], targets)
+        by_class, each = tuple(tuple(row) for row in added.tolist()), each + of_kept
+    curve = _fit_curve(np.exp(_log_pool(each, logs[kept])), targets)
+    return Pool(tuple(found.tolist()), by_class, tuple(curve.tolist()))
 
 
 def pool_out_of_fold(members: Sequence[np.ndarray], targets: np.ndarray, folds: np.ndarray) -> np.ndarray:
